@@ -1,0 +1,1 @@
+//! REST shapes and error codes, shared with the SDK.

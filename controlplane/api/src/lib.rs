@@ -1,0 +1,1 @@
+//! The REST API on axum; wires the control plane.

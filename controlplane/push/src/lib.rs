@@ -1,0 +1,1 @@
+//! Intent and observed revision per node; streams signed changes.

@@ -1,0 +1,1 @@
+//! The only SQL: Postgres through sqlx, an aggregate a file.

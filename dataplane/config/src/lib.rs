@@ -1,0 +1,1 @@
+//! The applied configuration of a node, kept on its disk.

@@ -1,0 +1,1 @@
+//! Subscriptions to receivers: routes, matching, fan-out.

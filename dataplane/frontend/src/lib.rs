@@ -1,0 +1,1 @@
+//! Device connections: listeners, authentication, the connection loop, local fan-out.

@@ -1,0 +1,1 @@
+//! The home of sessions: state, subscriptions, queue.

@@ -1,0 +1,1 @@
+//! Tenant-wide quotas and rate limits, reloaded live.

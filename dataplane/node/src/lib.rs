@@ -1,0 +1,1 @@
+//! Wires the roles of the data plane into one process.

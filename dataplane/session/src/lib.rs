@@ -1,0 +1,1 @@
+//! The sans-io protocol of one MQTT connection as two machines.

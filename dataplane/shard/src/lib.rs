@@ -1,0 +1,1 @@
+//! The shard engine: Raft groups on redb with group commit.

@@ -1,0 +1,1 @@
+//! Rust SDK: the REST client and a small MQTT client.
