@@ -1,19 +1,24 @@
 //! Lower-case hexadecimal, for digests and keys in files and headers.
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// The bytes as two lower-case digits each.
 pub fn encode_hex(bytes: &[u8]) -> String {
     bytes
         .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
+        .flat_map(|byte| {
+            [
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ]
         })
+        .map(char::from)
+        .collect()
 }
 
 /// The bytes that `text` stands for; `None` if it is not an even number of hexadecimal digits.
 pub fn decode_hex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     (0..text.len())

@@ -3,7 +3,7 @@
 //! # Adding a limit
 //! 1. Add a [`LimitCode`] (append only: its ordinal is persisted in snapshots by name) and its row.
 //! 2. Enforce it where `enforced_in` says, and refuse with [`LimitRow::reason`].
-//! 3. The plans, `GET …/quotas`, the OpenAPI document and the quota tests follow by themselves.
+//! 3. The plans, `GET …/quotas`, the API document and the quota tests follow.
 
 use std::fmt;
 use std::str::FromStr;
