@@ -1,1 +1,46 @@
 //! Device connections: listeners, authentication, the connection loop, local fan-out.
+//!
+//! # Contents
+//! - [`Frontend`]: opens the port and serves it; [`Services`] is what it drives.
+//! - `connection`: one task per device. Start reading at `Connection::run`.
+//! - `authenticate`: which tenant and principal a device is.
+//! - `targets`, `route`: who receives a message, and the walk to them.
+//! - `outbox`: where publishers leave messages for one connection.
+//! - `local`, `tenants`, `registry`: what this node knows of its own connections.
+//! - `keep_alive`: one wheel for all of them. `will`: what is published when one is lost.
+//!
+//! # Invariants
+//! - A tenant's memory hangs off its own `Tenant`; nothing here can name two tenants at once.
+//! - Authentication comes before any state is touched.
+//! - PUBACK and PUBREC leave after every matched inbox, and the retained store, have committed.
+//! - An idle connection holds no buffer. No lock is held across an await but those of filters, which
+//!   exist for that.
+//! - Everything that waits has a bound: outboxes, queues, the hold on a publisher, the last word.
+//!
+//! # Decisions
+//! - **One delivery per session**, however many of its subscriptions match: the highest QoS, every
+//!   subscription identifier (MQTT 5, 3.3.4 allows this or copies).
+//! - **One answer for every wrong credential**, 0x87 (0x05 on version 3): which half was wrong is
+//!   nobody's business.
+//! - **A rate is shaped, then refused**: reading pauses for up to a second, after which publishes
+//!   over the rate are refused with the reason until the tenant has been within it for a second.
+
+mod authenticate;
+mod buffers;
+mod clock;
+mod connection;
+mod frontend;
+mod keep_alive;
+mod listener;
+mod local;
+mod metrics;
+mod outbox;
+mod registry;
+mod route;
+mod shared;
+mod targets;
+mod tenants;
+mod will;
+
+pub use frontend::{Frontend, FrontendOptions, Services};
+pub use metrics::{Counter, Gauge, Metrics};

@@ -1,0 +1,283 @@
+//! Dist on one node: opening, routes in and out, tenants' routes for readers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tessera_mqtt::FilterSpec;
+use tessera_shard::{
+    Engine, OpenError, Proposal, ProposeError, ReadError, Scope, Shard, Store, StoreKind,
+};
+use tessera_tenancy::{Incarnation, NodeId, TenantId};
+
+use crate::apply::{ENDED_ROUTES_PER_STEP, Routes};
+use crate::command::{Command, Refusal, Reply};
+use crate::keys::{Identity, Undecodable};
+use crate::route::{NodeSession, Receiver, RouteOptions};
+use crate::tries::TenantRoutes;
+
+/// Steps of clearing an ended session that are on their way at once: they share log entries.
+const CLEARING_STEPS_IN_FLIGHT: usize = 8;
+
+/// How dist is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct DistOptions {
+    /// Key ranges that a new cluster starts with: 1 to 256, ignored later.
+    pub ranges: usize,
+    /// This node.
+    pub node: NodeId,
+    /// This life of its process: larger at each start.
+    pub incarnation: Incarnation,
+}
+
+/// Subscriptions to receivers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Dist {
+    store: Store<Routes>,
+    session: NodeSession,
+}
+
+/// Why dist could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DistOpenError {
+    /// The store could not be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The node session could not be opened, or the former ones not be ended.
+    #[error("node session: {0}")]
+    NodeSession(#[from] RouteError),
+}
+
+/// Why a route was not added or removed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// The shard did not answer. Whether the command took effect is unknown if it was taken.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// The shard refused. Nothing changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The shard's answer is not one to this command.
+    #[error("the shard's answer is not one to this command")]
+    UnexpectedReply,
+}
+
+/// Why a tenant's routes could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The shard could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The runtime stopped meanwhile.
+    #[error("the runtime is shutting down")]
+    Stopped,
+}
+
+impl Dist {
+    /// Opens the store and, in each shard, this node's session. When it returns, the node's former
+    /// sessions have ended and their transient routes are gone: O(those routes), in steps of at most
+    /// 500.
+    pub async fn open(engine: &Engine, options: DistOptions) -> Result<Self, DistOpenError> {
+        let make = |_| Routes::default();
+        let store = engine
+            .open_store(StoreKind::Dist, options.ranges, make)
+            .await?;
+        let number = open_node_sessions(&store, options).await?;
+        for shard in store.shards() {
+            end_former_sessions(shard, options.node).await?;
+        }
+        let node = options.node;
+        let session = NodeSession { node, number };
+        Ok(Self { store, session })
+    }
+
+    /// This node's session: what its own transient routes carry.
+    pub const fn node_session(&self) -> NodeSession {
+        self.session
+    }
+
+    /// The tenant's routes. Those of a tenant that is not in memory are read first, off the calling
+    /// thread: O(its routes), once for all who ask meanwhile. While anybody holds what this returns,
+    /// it stays in memory and shows every change.
+    pub async fn tenant(&self, tenant: TenantId) -> Result<Arc<TenantRoutes>, LoadError> {
+        let shard = self.shard_of(tenant);
+        let routes = shard.machine().tries().tenant(tenant);
+        if !routes.is_loaded() {
+            load_once(shard, &routes).await?;
+        }
+        Ok(routes)
+    }
+
+    /// Adds a route or replaces its options; doing it again changes nothing. The command is in line
+    /// when this returns, before the future is polled, in the order of the calls for one tenant.
+    /// When the future is done the route is durable, and in every later snapshot of this node.
+    pub fn add_route(
+        &self,
+        tenant: TenantId,
+        filter: &FilterSpec,
+        receiver: &Receiver,
+        options: RouteOptions,
+    ) -> impl Future<Output = Result<(), RouteError>> + Send + use<> {
+        let command = Command::AddRoute {
+            identity: Identity::new(filter, receiver),
+            receiver: receiver.clone(),
+            options,
+        };
+        done(self.submit(tenant, &command))
+    }
+
+    /// Removes a route; no error if it is not there. As [`add_route`](Self::add_route) otherwise.
+    pub fn remove_route(
+        &self,
+        tenant: TenantId,
+        filter: &FilterSpec,
+        receiver: &Receiver,
+    ) -> impl Future<Output = Result<(), RouteError>> + Send + use<> {
+        let command = Command::RemoveRoute {
+            identity: Identity::new(filter, receiver),
+            receiver: receiver.clone(),
+        };
+        done(self.submit(tenant, &command))
+    }
+
+    /// Drops from memory the tries that nobody holds: empty ones, and those that nobody asked for
+    /// since the last call. To be called now and then; they are read again when asked for. Returns
+    /// how many went. O(tenants in memory).
+    pub fn evict_idle(&self) -> usize {
+        let evict = |shard: &Shard<Routes>| shard.machine().tries().evict_idle();
+        self.store.shards().map(evict).sum()
+    }
+
+    /// Tenants whose routes are in memory.
+    pub fn tenants_loaded(&self) -> usize {
+        let loaded = |shard: &Shard<Routes>| shard.machine().tries().len();
+        self.store.shards().map(loaded).sum()
+    }
+
+    fn submit(&self, tenant: TenantId, command: &Command) -> Result<Proposal, ProposeError> {
+        let scope = Scope::Tenant(tenant);
+        self.shard_of(tenant).submit(scope, command.encode().into())
+    }
+
+    /// A tenant's keys are all in one shard: ranges are cut between first bytes.
+    fn shard_of(&self, tenant: TenantId) -> &Shard<Routes> {
+        self.store.shard_for(tenant, &[])
+    }
+}
+
+/// Reads the rows off this thread, unless somebody else did while this waited.
+async fn load_once(shard: &Shard<Routes>, routes: &Arc<TenantRoutes>) -> Result<(), LoadError> {
+    let _turn = routes.turn_to_load().await;
+    if routes.is_loaded() {
+        return Ok(());
+    }
+    let (shard, routes) = (shard.clone(), Arc::clone(routes));
+    let loading = tokio::task::spawn_blocking(move || load(&shard, &routes));
+    Ok(loading.await.map_err(|_| LoadError::Stopped)??)
+}
+
+fn load(shard: &Shard<Routes>, routes: &TenantRoutes) -> Result<(), ReadError> {
+    let tries = shard.machine().tries();
+    while !tries.load_step(routes, |from, until, visit| {
+        shard.read(|rows| rows.scan(from, until, visit))
+    })? {}
+    Ok(())
+}
+
+/// Opens this node's session in every shard, under one number for all.
+async fn open_node_sessions(
+    store: &Store<Routes>,
+    options: DistOptions,
+) -> Result<u64, RouteError> {
+    let largest = open_at_least(store, options, 1).await?.largest;
+    let opened = open_at_least(store, options, largest).await?;
+    if opened.smallest != opened.largest {
+        return Err(RouteError::UnexpectedReply);
+    }
+    Ok(opened.largest)
+}
+
+/// The numbers that the shards gave.
+struct OpenedNumbers {
+    smallest: u64,
+    largest: u64,
+}
+
+async fn open_at_least(
+    store: &Store<Routes>,
+    options: DistOptions,
+    number_min: u64,
+) -> Result<OpenedNumbers, RouteError> {
+    let command = Command::OpenNodeSession {
+        node: options.node,
+        incarnation: options.incarnation,
+        number_min,
+    };
+    let command = Bytes::from(command.encode());
+    let proposals: Vec<_> = store
+        .shards()
+        .map(|shard| shard.submit(Scope::Group, command.clone()))
+        .collect();
+    let mut numbers = OpenedNumbers {
+        smallest: u64::MAX,
+        largest: number_min,
+    };
+    for proposal in proposals {
+        match reply_of(proposal).await? {
+            Reply::Opened { number } => {
+                numbers.smallest = numbers.smallest.min(number);
+                numbers.largest = numbers.largest.max(number);
+            }
+            Reply::Done | Reply::Removed { .. } | Reply::Refused(_) => {
+                return Err(RouteError::UnexpectedReply);
+            }
+        }
+    }
+    Ok(numbers)
+}
+
+async fn end_former_sessions(shard: &Shard<Routes>, node: NodeId) -> Result<(), RouteError> {
+    let command = Command::RemoveEndedRoutes {
+        node,
+        limit: ENDED_ROUTES_PER_STEP,
+    };
+    let command = Bytes::from(command.encode());
+    let mut steps = 1;
+    while steps > 0 {
+        let proposals: Vec<_> = (0..steps)
+            .map(|_| shard.submit(Scope::Group, command.clone()))
+            .collect();
+        let mut more_left = false;
+        for proposal in proposals {
+            match reply_of(proposal).await? {
+                Reply::Removed { more, .. } => more_left = more,
+                Reply::Done | Reply::Opened { .. } | Reply::Refused(_) => {
+                    return Err(RouteError::UnexpectedReply);
+                }
+            }
+        }
+        steps = if more_left {
+            CLEARING_STEPS_IN_FLIGHT
+        } else {
+            0
+        };
+    }
+    Ok(())
+}
+
+async fn done(proposal: Result<Proposal, ProposeError>) -> Result<(), RouteError> {
+    match reply_of(proposal).await? {
+        Reply::Done => Ok(()),
+        Reply::Opened { .. } | Reply::Removed { .. } | Reply::Refused(_) => {
+            Err(RouteError::UnexpectedReply)
+        }
+    }
+}
+
+/// What the shard answered, unless it refused.
+async fn reply_of(proposal: Result<Proposal, ProposeError>) -> Result<Reply, RouteError> {
+    let answer = proposal?.await?;
+    match Reply::decode(&answer).map_err(|Undecodable(_)| RouteError::UnexpectedReply)? {
+        Reply::Refused(refusal) => Err(refusal.into()),
+        reply @ (Reply::Done | Reply::Opened { .. } | Reply::Removed { .. }) => Ok(reply),
+    }
+}

@@ -1,0 +1,140 @@
+//! The end of a connection: the last word, the will, the session's way home.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tessera_inbox::{EXPIRY_NEVER, SessionKind};
+use tessera_mqtt::Will;
+use tessera_session::Refusal;
+use tokio::io::AsyncWriteExt as _;
+
+use super::session::Session;
+use super::{Connection, End};
+use crate::authenticate::Identity;
+use crate::shared::Shared;
+use crate::will::{self, Testament};
+
+/// How long a last word may take to leave.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+impl Connection {
+    /// Says why, closes the socket, and leaves nothing behind.
+    pub(super) async fn finish(mut self, end: End) {
+        tracing::debug!(peer = %self.peer, ?end, "connection ended");
+        let Some(session) = self.session.take() else {
+            self.shared.metrics.connects_refused.add(1);
+            self.say(&end).await;
+            return;
+        };
+        // What was owed before the end leaves first; from here on nothing more goes in.
+        session.outbox.take(&mut self.unwritten);
+        session.outbox.close();
+        self.say(&end).await;
+        self.shared.metrics.connections.add(-1);
+        self.shared
+            .registry
+            .remove(session.tenant.id, session.outbox.id());
+        session
+            .leave(&self.shared, &end, self.inbound.take_will())
+            .await;
+    }
+
+    async fn say(&mut self, end: &End) {
+        match end {
+            End::Violated(refusal) => self.inbound.close(refusal, &mut self.unwritten),
+            End::Server(reason) => {
+                let refusal = Refusal::new(reason.code(), reason.text());
+                self.inbound.close(&refusal, &mut self.unwritten);
+            }
+            End::Refused | End::Client(_) | End::Lost(_) | End::Stalled => {}
+        }
+        if matches!(end, End::Lost(_) | End::Stalled) {
+            return;
+        }
+        let stream = &mut self.stream;
+        let farewell = async {
+            if stream.write_all_buf(&mut self.unwritten).await.is_ok() {
+                // The peer may be gone: then there is nobody to tell.
+                stream.shutdown().await.unwrap_or_default();
+            }
+        };
+        if tokio::time::timeout(FAREWELL_MAX, farewell).await.is_err() {
+            tracing::debug!(peer = %self.peer, "the last word was not taken");
+        }
+    }
+}
+
+impl Session {
+    async fn leave(mut self: Box<Self>, shared: &Arc<Shared>, end: &End, will: Option<Box<Will>>) {
+        let expiry = match end {
+            End::Client(disconnect) => disconnect.session_expiry_seconds,
+            End::Lost(_) | End::Violated(_) | End::Server(_) | End::Refused | End::Stalled => None,
+        };
+        self.leave_subscriptions(shared).await;
+        self.settle_acknowledged(shared).await;
+        let detached = shared.inbox.detach(&self.home.session, expiry).await;
+        match detached {
+            Ok(detached) => shared.remove_discarded(detached.discarded).await,
+            Err(error) => {
+                tracing::debug!(tenant = %self.tenant.id, %error, "session not detached");
+            }
+        }
+        if let Some(will) = will {
+            self.leave_will(shared, will, expiry);
+        }
+        let tenant = Arc::clone(&self.tenant);
+        drop(self);
+        shared.tenants.release(tenant);
+    }
+
+    /// A transient session's members and routes go with it.
+    async fn leave_subscriptions(&mut self, shared: &Arc<Shared>) {
+        if self.home.is_persistent() {
+            return;
+        }
+        let filters = std::mem::take(&mut self.subscriptions.0);
+        for filter in filters.into_keys() {
+            if let Err(error) = self.remove_transient(shared, &filter).await {
+                tracing::debug!(tenant = %self.tenant.id, %error, "route of a gone session stays");
+            }
+        }
+    }
+
+    /// What the client acknowledged last is not delivered again.
+    async fn settle_acknowledged(&mut self, shared: &Arc<Shared>) {
+        if !self.home.is_persistent() {
+            return;
+        }
+        let below = self
+            .outbox
+            .with(|outbound, _out| outbound.acknowledged_below());
+        if let Err(error) = shared.inbox.acknowledge(&self.home.session, below.0).await {
+            tracing::debug!(tenant = %self.tenant.id, %error, "last acknowledgement not stored");
+        }
+    }
+
+    /// DISCONNECT 0x00 has dropped the will; every other end publishes it (MQTT-3.1.2-8, -10).
+    fn leave_will(&self, shared: &Arc<Shared>, will: Box<Will>, new_expiry: Option<u32>) {
+        let Identity {
+            principal: writer,
+            policy,
+            ..
+        } = self.identity;
+        let testament = Testament {
+            will,
+            writer,
+            policy,
+        };
+        let expiry = match self.home.session.kind {
+            SessionKind::Transient => 0,
+            SessionKind::Persistent { expiry_seconds } => new_expiry.unwrap_or(expiry_seconds),
+        };
+        let ends_in = if expiry == EXPIRY_NEVER {
+            Duration::MAX
+        } else {
+            Duration::from_secs(u64::from(expiry))
+        };
+        let tenant = Arc::clone(&self.tenant);
+        will::execute(shared, tenant, self.origin.clone(), testament, ends_in);
+    }
+}

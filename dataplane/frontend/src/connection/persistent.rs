@@ -1,0 +1,256 @@
+//! The connection's dealings with its session's home: the inbox.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tessera_inbox::{Fetched, Queued, SessionError, SessionKind, SessionRef};
+use tessera_mqtt::{PacketId, ReasonCode};
+use tessera_session::{AckOutcome, Delivery, Grant, InboundPublish, Sequence};
+
+use super::session::{Completion, PublishOutcome, Session};
+use super::steps::Step;
+use super::{Connection, End};
+use crate::clock::Clock;
+use crate::shared::Shared;
+
+/// Bytes of one fetch from the inbox.
+const FETCH_BYTES_MAX: usize = 256 * 1024;
+/// Messages of one fetch from the inbox.
+const FETCH_MESSAGES_MAX: usize = 128;
+
+/// Where the session lives, and how far its queue was delivered and acknowledged.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) session: SessionRef,
+    /// The next sequence to fetch.
+    next_fetch: u64,
+    /// Sequences below were in the queue before this connection: they may have been sent before.
+    resumed_below: u64,
+    /// The inbox may hold more.
+    available: bool,
+    /// The inbox was told, or is being told, that everything below is acknowledged.
+    acknowledged_below: u64,
+    acknowledging: bool,
+}
+
+impl Home {
+    pub(crate) const fn new(session: SessionRef, cursor: u64, resumed_below: u64) -> Self {
+        Self {
+            session,
+            next_fetch: cursor,
+            resumed_below,
+            available: true,
+            acknowledged_below: cursor,
+            acknowledging: false,
+        }
+    }
+
+    pub(crate) const fn is_persistent(&self) -> bool {
+        match self.session.kind {
+            SessionKind::Transient => false,
+            SessionKind::Persistent { .. } => true,
+        }
+    }
+
+    /// Whether the client has acknowledged all that the inbox held.
+    pub(crate) const fn is_drained(&self) -> bool {
+        !self.available && self.acknowledged_below >= self.next_fetch
+    }
+
+    /// The inbox queued messages.
+    pub(crate) const fn note_available(&mut self) {
+        self.available = true;
+    }
+
+    /// The inbox answered an acknowledgement.
+    pub(crate) const fn note_acknowledged(&mut self, stored: bool) {
+        self.acknowledging = false;
+        if !stored {
+            // Told again with the next one: it is idempotent.
+            self.acknowledged_below = 0;
+        }
+    }
+
+    /// Makes it durable that a QoS 2 message reached everyone: before its PUBREC.
+    pub(crate) fn received_once(
+        &self,
+        shared: &Arc<Shared>,
+        id: PacketId,
+    ) -> impl Future<Output = Result<(), String>> + Send + 'static {
+        let (inbox, session) = (shared.inbox.clone(), self.session.clone());
+        async move { inbox.qos2_received(&session, id).await.map_err(text_of) }
+    }
+}
+
+impl Session {
+    /// Moves queued messages of the inbox into the outbox while the client's window is open.
+    pub(crate) fn pump(&mut self, shared: &Arc<Shared>) {
+        self.pump_replay(shared);
+        while self.home.available && self.home.is_persistent() {
+            let room = self.outbox.with(|outbound, _out| outbound.window_room());
+            if room == 0 {
+                return;
+            }
+            match self.fetch(shared, room) {
+                Ok(fetched) => self.deliver_fetched(shared, fetched),
+                Err(error) => {
+                    tracing::debug!(tenant = %self.tenant.id, %error, "inbox not fetched");
+                    self.home.available = false;
+                }
+            }
+        }
+    }
+
+    fn fetch(&self, shared: &Shared, room: usize) -> Result<Fetched, SessionError> {
+        shared.inbox.fetch(
+            &self.home.session,
+            self.home.next_fetch,
+            room.min(FETCH_MESSAGES_MAX),
+            FETCH_BYTES_MAX,
+            Clock::unix_ms(),
+        )
+    }
+
+    fn deliver_fetched(&mut self, shared: &Arc<Shared>, fetched: Fetched) {
+        if fetched.next == self.home.next_fetch {
+            self.home.available = false;
+            return;
+        }
+        self.home.next_fetch = fetched.next;
+        let now = shared.clock.now();
+        let resumed_below = self.home.resumed_below;
+        self.outbox.with(|outbound, out| {
+            for skipped in fetched.skipped.into_iter().flatten() {
+                outbound.skip(Sequence(skipped));
+            }
+            for queued in &fetched.messages {
+                let delivery =
+                    outbound.deliver(&queued.message, &grant_of(queued, resumed_below), now, out);
+                match delivery {
+                    Delivery::Written | Delivery::Queued | Delivery::Known => {}
+                    // It will never fit this client: it counts as acknowledged.
+                    Delivery::DroppedTooLarge
+                    | Delivery::DroppedFull
+                    | Delivery::WouldOverflow
+                    | Delivery::Closed => {
+                        outbound.skip(Sequence(queued.sequence));
+                    }
+                }
+            }
+        });
+        self.tell_acknowledged(shared);
+    }
+
+    /// What an acknowledgement of the client changed.
+    pub(crate) fn note_ack(&mut self, shared: &Arc<Shared>, outcome: AckOutcome) {
+        match outcome {
+            AckOutcome::Nothing | AckOutcome::Progress { .. } => {}
+            AckOutcome::Received(sequence) if self.home.is_persistent() => {
+                let (inbox, session) = (shared.inbox.clone(), self.home.session.clone());
+                self.completions.push(async move {
+                    let outcome = inbox.received(&session, sequence.0).await.map_err(text_of);
+                    Completion::Received {
+                        sequence: sequence.0,
+                        outcome,
+                    }
+                });
+            }
+            AckOutcome::Received(sequence) => self.release_towards_client(sequence.0),
+        }
+    }
+
+    /// The PUBREC is safe: PUBREL leaves.
+    pub(crate) fn release_towards_client(&self, sequence: u64) {
+        self.outbox
+            .with(|outbound, out| outbound.release(Sequence(sequence), out));
+    }
+
+    /// Tells the inbox how far the client has acknowledged, one command at a time.
+    pub(crate) fn tell_acknowledged(&mut self, shared: &Arc<Shared>) {
+        if !self.home.is_persistent() || self.home.acknowledging {
+            return;
+        }
+        let below = self
+            .outbox
+            .with(|outbound, _out| outbound.acknowledged_below())
+            .0;
+        if below <= self.home.acknowledged_below {
+            return;
+        }
+        self.home.acknowledged_below = below;
+        self.home.acknowledging = true;
+        let (inbox, session) = (shared.inbox.clone(), self.home.session.clone());
+        self.completions.push(async move {
+            let outcome = inbox.acknowledge(&session, below).await.map_err(text_of);
+            Completion::Acknowledged { outcome }
+        });
+    }
+}
+
+impl Connection {
+    /// After a burst or a completion: the window may have opened, the inbox may be told.
+    pub(super) fn after_acknowledgements(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.tell_acknowledged(&self.shared);
+        }
+    }
+
+    /// The client released a QoS 2 identifier: free it, then answer PUBCOMP.
+    pub(super) fn release(&mut self, packet_id: PacketId) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if !session.home.is_persistent() {
+            self.inbound
+                .complete_release(packet_id, &mut self.unwritten);
+            return;
+        }
+        let (inbox, home) = (self.shared.inbox.clone(), session.home.session.clone());
+        session.completions.push(async move {
+            let outcome = inbox.qos2_released(&home, packet_id).await.map_err(text_of);
+            Completion::Released { packet_id, outcome }
+        });
+    }
+
+    /// QoS 2 of a persistent session: its identifier becomes durable, then the fan-out begins.
+    pub(super) async fn publish_once(
+        &mut self,
+        publish: InboundPublish,
+    ) -> Result<Option<Step>, End> {
+        let (Some(session), Some(id)) = (&self.session, publish.packet_id) else {
+            return Ok(None);
+        };
+        let begun = self
+            .shared
+            .inbox
+            .qos2_publishing(&session.home.session, id)
+            .await;
+        match begun {
+            Ok(origin) => self.fan_out(publish, Some(origin)),
+            Err(error) => {
+                if let Some(ticket) = publish.ticket {
+                    let outcome =
+                        PublishOutcome::refused(ReasonCode::UnspecifiedError, error.to_string());
+                    self.complete_publish(ticket, outcome)?;
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn grant_of(queued: &Queued, resumed_below: u64) -> Grant<'_> {
+    Grant {
+        qos: queued.qos,
+        retain: queued.retain,
+        dup: queued.sequence < resumed_below,
+        sequence: Some(Sequence(queued.sequence)),
+        subscription_ids: &queued.subscription_ids,
+        expiry_seconds: queued.expiry_seconds,
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+fn text_of(error: SessionError) -> String {
+    error.to_string()
+}

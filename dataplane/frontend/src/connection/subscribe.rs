@@ -1,0 +1,398 @@
+//! SUBSCRIBE and UNSUBSCRIBE: members, routes, intents, and the replay of retained messages.
+//!
+//! A SUBACK leaves only after the route is visible to every publisher (promise 6): a transient
+//! session adds its member and, if it is the filter's first here, the node's route; a persistent one
+//! records its intent, adds its route, confirms.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tessera_dist::{Receiver, RouteOptions};
+use tessera_inbox::{InsertRequest, QueueBounds, Target};
+use tessera_mqtt::{FilterSpec, Message, Qos, ReasonCode, SubscriptionId, SubscriptionOptions};
+use tessera_retain::{MatchCursor, RetainedMessage};
+use tessera_session::{
+    Grant, SubscribeEntry, SubscribeOutcome, SubscribeRequest, UnsubscribeRequest, sends_retained,
+};
+
+use super::session::Session;
+use super::{Connection, End};
+use crate::clock::Clock;
+use crate::local::{Member, RouteDuty};
+use crate::outbox::OUTBOX_BYTES_MAX;
+use crate::route::dist_incarnation;
+use crate::shared::Shared;
+
+/// Subscriptions of one session.
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 10_000;
+/// Retained messages read from the store at a time.
+const REPLAY_PAGE: usize = 64;
+
+/// What a session subscribes to. The inbox has it too if the session is persistent.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions(pub(crate) HashMap<FilterSpec, ()>);
+
+/// Retained messages that are still to be sent for new subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    pending: VecDeque<ReplayOf>,
+    /// Messages queued in the inbox since the client was last up to date.
+    queued: usize,
+}
+
+#[derive(Debug)]
+struct ReplayOf {
+    filter: FilterSpec,
+    options: SubscriptionOptions,
+    subscription_id: Option<SubscriptionId>,
+    after: Option<MatchCursor>,
+    page: VecDeque<RetainedMessage>,
+    read_to_end: bool,
+}
+
+impl Connection {
+    pub(super) async fn subscribe(&mut self, request: SubscribeRequest) -> Result<(), End> {
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        let mut outcomes = Vec::with_capacity(request.entries.len());
+        for entry in &request.entries {
+            let outcome = session
+                .subscribe(&self.shared, entry, request.subscription_id)
+                .await;
+            outcomes.push(outcome);
+        }
+        let out = &mut self.unwritten;
+        self.inbound
+            .write_suback(request.token, &outcomes, None, out)?;
+        Ok(())
+    }
+
+    pub(super) async fn unsubscribe(&mut self, request: UnsubscribeRequest) -> Result<(), End> {
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        let mut codes = Vec::with_capacity(request.entries.len());
+        for entry in &request.entries {
+            codes.push(match entry {
+                Ok(filter) => session.unsubscribe(&self.shared, filter).await,
+                Err(code) => *code,
+            });
+        }
+        self.inbound
+            .write_unsuback(request.token, &codes, None, &mut self.unwritten);
+        Ok(())
+    }
+}
+
+impl Session {
+    async fn subscribe(
+        &mut self,
+        shared: &Arc<Shared>,
+        entry: &SubscribeEntry,
+        subscription_id: Option<SubscriptionId>,
+    ) -> SubscribeOutcome {
+        let filter = entry.target.as_ref().map_err(|code| *code)?;
+        let known = self.subscriptions.0.contains_key(filter);
+        if !known && self.subscriptions.0.len() >= SUBSCRIPTIONS_MAX {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let options = entry.options;
+        let added = if self.home.is_persistent() {
+            self.add_persistent(shared, filter, options, subscription_id)
+                .await
+        } else {
+            self.add_transient(shared, filter, options, subscription_id)
+                .await
+        };
+        if let Err(error) = added {
+            tracing::debug!(tenant = %self.tenant.id, %error, "subscription not stored");
+            return Err(ReasonCode::UnspecifiedError);
+        }
+        self.subscriptions.0.insert(filter.clone(), ());
+        if sends_retained(options.retain_handling, !known, filter.is_shared()) {
+            self.replay.begin(filter, options, subscription_id);
+        }
+        Ok(options.qos)
+    }
+
+    async fn add_transient(
+        &mut self,
+        shared: &Arc<Shared>,
+        filter: &FilterSpec,
+        options: SubscriptionOptions,
+        subscription_id: Option<SubscriptionId>,
+    ) -> Result<(), String> {
+        let _turn = shared.filter_locks.lock(self.tenant.id, filter).await;
+        let member = Member {
+            outbox: Arc::clone(&self.outbox),
+            options,
+            subscription_id,
+        };
+        match self.tenant.local.insert(filter, member) {
+            RouteDuty::None | RouteDuty::Remove => Ok(()),
+            RouteDuty::Add => {
+                let added = shared.add_node_route(self.tenant.id, filter).await;
+                if added.is_err() {
+                    self.tenant.local.remove(filter, &self.outbox);
+                }
+                added
+            }
+        }
+    }
+
+    async fn add_persistent(
+        &mut self,
+        shared: &Arc<Shared>,
+        filter: &FilterSpec,
+        options: SubscriptionOptions,
+        subscription_id: Option<SubscriptionId>,
+    ) -> Result<(), String> {
+        let home = &self.home.session;
+        shared
+            .inbox
+            .subscribe(home, filter, options, subscription_id)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.finish_intent(shared, filter, options, subscription_id)
+            .await
+    }
+
+    /// The second half of a persistent subscription: its route, then the confirmation. Also run for
+    /// intents that an earlier connection left unfinished.
+    pub(super) async fn finish_intent(
+        &mut self,
+        shared: &Arc<Shared>,
+        filter: &FilterSpec,
+        options: SubscriptionOptions,
+        subscription_id: Option<SubscriptionId>,
+    ) -> Result<(), String> {
+        let options = RouteOptions {
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            subscription_id,
+        };
+        shared
+            .dist
+            .add_route(self.tenant.id, filter, &self.receiver(), options)
+            .await
+            .map_err(|error| error.to_string())?;
+        shared
+            .inbox
+            .confirm(&self.home.session, filter)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    async fn unsubscribe(&mut self, shared: &Arc<Shared>, filter: &FilterSpec) -> ReasonCode {
+        let known = self.subscriptions.0.remove(filter).is_some();
+        self.replay.forget(filter);
+        if !known {
+            return ReasonCode::NoSubscriptionExisted;
+        }
+        let removed = if self.home.is_persistent() {
+            self.remove_persistent(shared, filter).await
+        } else {
+            self.remove_transient(shared, filter).await
+        };
+        match removed {
+            Ok(()) => ReasonCode::Success,
+            Err(error) => {
+                tracing::debug!(tenant = %self.tenant.id, %error, "subscription not removed");
+                ReasonCode::UnspecifiedError
+            }
+        }
+    }
+
+    pub(super) async fn remove_transient(
+        &mut self,
+        shared: &Arc<Shared>,
+        filter: &FilterSpec,
+    ) -> Result<(), String> {
+        let _turn = shared.filter_locks.lock(self.tenant.id, filter).await;
+        match self.tenant.local.remove(filter, &self.outbox) {
+            RouteDuty::None | RouteDuty::Add => Ok(()),
+            RouteDuty::Remove => shared.remove_node_route(self.tenant.id, filter).await,
+        }
+    }
+
+    async fn remove_persistent(
+        &mut self,
+        shared: &Arc<Shared>,
+        filter: &FilterSpec,
+    ) -> Result<(), String> {
+        let home = &self.home.session;
+        shared
+            .inbox
+            .unsubscribe(home, filter)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.finish_leaving(shared, filter).await
+    }
+
+    /// The second half of a persistent removal. Also run for those left unfinished.
+    pub(super) async fn finish_leaving(
+        &mut self,
+        shared: &Arc<Shared>,
+        filter: &FilterSpec,
+    ) -> Result<(), String> {
+        shared
+            .dist
+            .remove_route(self.tenant.id, filter, &self.receiver())
+            .await
+            .map_err(|error| error.to_string())?;
+        shared
+            .inbox
+            .confirm(&self.home.session, filter)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    fn receiver(&self) -> Receiver {
+        Receiver::Persistent {
+            client: self.home.session.client.clone(),
+            incarnation: dist_incarnation(self.home.session.incarnation),
+        }
+    }
+
+    /// Sends retained messages while the client's window and queue take them.
+    pub(super) fn pump_replay(&mut self, shared: &Arc<Shared>) {
+        if self.home.is_drained() {
+            self.replay.queued = 0;
+        }
+        while self.may_replay() {
+            let Some(replay) = self.replay.pending.front_mut() else {
+                return;
+            };
+            if let Some(retained) = replay.page.pop_front() {
+                let (qos, subscription_id) = (replay.options.qos, replay.subscription_id);
+                self.send_retained(shared, retained, qos, subscription_id);
+                continue;
+            }
+            if replay.read_to_end || !replay.read_page(shared, self.tenant.id) {
+                self.replay.pending.pop_front();
+            }
+        }
+    }
+
+    /// Whether a retained message would find room: in the window, in the buffer, and, where it goes
+    /// through the inbox, without pushing others out of the queue.
+    fn may_replay(&self) -> bool {
+        self.replay.queued < REPLAY_PAGE
+            && self.outbox.with(|outbound, out| {
+                outbound.window_room() > 0 && out.len() < OUTBOX_BYTES_MAX / 2
+            })
+    }
+
+    /// Whether there is something to do that no signal will tell.
+    pub(crate) fn has_more_to_replay(&self) -> bool {
+        !self.replay.pending.is_empty() && self.may_replay()
+    }
+
+    fn send_retained(
+        &mut self,
+        shared: &Arc<Shared>,
+        retained: RetainedMessage,
+        granted: Qos,
+        subscription_id: Option<SubscriptionId>,
+    ) {
+        let qos = retained.message.qos.min(granted);
+        if self.home.is_persistent() && qos > Qos::AtMostOnce {
+            self.replay.queued += 1;
+            self.queue_retained(shared, retained, qos, subscription_id);
+            return;
+        }
+        let ids: Vec<SubscriptionId> = subscription_id.into_iter().collect();
+        let grant = Grant {
+            qos,
+            retain: true,
+            dup: false,
+            sequence: None,
+            subscription_ids: &ids,
+            expiry_seconds: retained.expiry_seconds,
+        };
+        self.outbox
+            .deliver(&retained.message, &grant, shared.clock.now());
+    }
+
+    /// Through the inbox: its numbers are the client's packet identifiers.
+    fn queue_retained(
+        &self,
+        shared: &Arc<Shared>,
+        retained: RetainedMessage,
+        qos: Qos,
+        subscription_id: Option<SubscriptionId>,
+    ) {
+        let message = Message {
+            expiry_seconds: retained.expiry_seconds,
+            ..retained.message
+        };
+        let request = InsertRequest {
+            message: Arc::new(message),
+            writer: retained.writer,
+            bounds: QueueBounds::default(),
+            origin: None,
+            targets: vec![Target {
+                client: self.home.session.client.clone(),
+                incarnation: self.home.session.incarnation,
+                qos,
+                retain: true,
+                subscription_ids: subscription_id.into_iter().collect(),
+            }],
+        };
+        match shared.inbox.submit_insert(self.tenant.id, &request) {
+            Ok(pending) => shared.detach(async move {
+                if let Err(error) = pending.await {
+                    tracing::debug!(%error, "retained message not queued");
+                }
+            }),
+            Err(error) => tracing::debug!(%error, "retained message not queued"),
+        }
+    }
+}
+
+impl Replay {
+    fn begin(
+        &mut self,
+        filter: &FilterSpec,
+        options: SubscriptionOptions,
+        subscription_id: Option<SubscriptionId>,
+    ) {
+        self.pending.push_back(ReplayOf {
+            filter: filter.clone(),
+            options,
+            subscription_id,
+            after: None,
+            page: VecDeque::new(),
+            read_to_end: false,
+        });
+    }
+
+    fn forget(&mut self, filter: &FilterSpec) {
+        self.pending.retain(|replay| replay.filter != *filter);
+    }
+}
+
+impl ReplayOf {
+    /// Reads the next page. `false` if the store could not be read.
+    fn read_page(&mut self, shared: &Shared, tenant: tessera_tenancy::TenantId) -> bool {
+        let now = Clock::unix_ms();
+        let filter = &self.filter.filter;
+        match shared
+            .retain
+            .matching(tenant, filter, self.after.as_ref(), REPLAY_PAGE, now)
+        {
+            Ok(matches) => {
+                self.read_to_end = matches.next.is_none();
+                self.after = matches.next;
+                self.page = matches.messages.into();
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%tenant, %error, "retained messages not read");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The front end as a node starts and stops it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tessera_config::{Config, ConfigChange, Listener};
+use tessera_dist::Dist;
+use tessera_inbox::Inbox;
+use tessera_limits::Directory;
+use tessera_mqtt::DecodeLimits;
+use tessera_retain::Retain;
+use tessera_session::ServerLimits;
+use tessera_tenancy::{ServerKey, TenantStatus};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::authenticate::Authenticator;
+use crate::clock::Clock;
+use crate::keep_alive::{TICK, Wheel};
+use crate::listener;
+use crate::metrics::Metrics;
+use crate::outbox::EndReason;
+use crate::registry::Registry;
+use crate::shared::{FilterLocks, Shared};
+use crate::tenants::Tenants;
+use crate::will::DelayedWills;
+
+/// How long connections may take to end at shutdown.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+
+/// What the front end drives.
+#[derive(Debug)]
+pub struct Services {
+    /// The applied configuration.
+    pub config: Config,
+    /// The tenants' limits; the front end keeps it in step with the configuration.
+    pub limits: Directory,
+    /// Routes.
+    pub dist: Dist,
+    /// Sessions.
+    pub inbox: Inbox,
+    /// Retained messages.
+    pub retain: Retain,
+    /// The key under which device secrets are kept.
+    pub server_key: ServerKey,
+}
+
+/// How the front end is started.
+#[derive(Debug, Clone)]
+pub struct FrontendOptions {
+    /// Where devices connect, plain TCP.
+    pub mqtt_listen: SocketAddr,
+    /// What a connection is granted.
+    pub session_limits: ServerLimits,
+    /// What a decoder takes.
+    pub decode_limits: DecodeLimits,
+}
+
+/// A running front end. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Frontend {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl Frontend {
+    /// Opens the port and serves it on the current runtime.
+    pub fn start(services: Services, options: FrontendOptions) -> io::Result<Self> {
+        let listener = listener::bind(options.mqtt_listen)?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(assemble(services, options));
+        let follower = Arc::new(Follower(Arc::clone(&shared)));
+        shared.config.subscribe(follower);
+        shared
+            .tasks
+            .spawn(listener::accept(Arc::clone(&shared), listener));
+        shared.tasks.spawn(turn_wheel(Arc::clone(&shared)));
+        Ok(Self { shared, address })
+    }
+
+    /// Where devices connect.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// Closes the port, ends every connection with a last word, and waits for what they leave.
+    pub async fn shutdown(&self) {
+        self.shared.shutdown.cancel();
+        self.shared.registry.end_all(EndReason::ShuttingDown);
+        self.shared.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_MAX, self.shared.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("connections were still ending after {SHUTDOWN_MAX:?}");
+        }
+    }
+}
+
+fn assemble(services: Services, options: FrontendOptions) -> Shared {
+    Shared {
+        authenticator: Authenticator::new(services.config.clone(), services.server_key),
+        config: services.config,
+        limits: services.limits,
+        dist: services.dist,
+        inbox: services.inbox,
+        retain: services.retain,
+        session_limits: Arc::new(options.session_limits),
+        decode_limits: options.decode_limits,
+        methods: Arc::default(),
+        tenants: Tenants::default(),
+        registry: Registry::default(),
+        wheel: Wheel::new(),
+        filter_locks: FilterLocks::new(),
+        wills: DelayedWills::default(),
+        metrics: Arc::default(),
+        clock: Clock::start(),
+        tasks: TaskTracker::new(),
+        shutdown: CancellationToken::new(),
+        next_connection: AtomicU64::new(1),
+    }
+}
+
+async fn turn_wheel(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(TICK);
+    // After a stall the missed ticks are caught up: the wheel counts time by them.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.shutdown.cancelled() => return,
+            _ = ticks.tick() => shared.wheel.turn(),
+        }
+    }
+}
+
+/// Brings applied changes to limits and live connections.
+#[derive(Debug)]
+struct Follower(Arc<Shared>);
+
+impl Listener for Follower {
+    fn applied(&self, change: ConfigChange<'_>) {
+        let Shared {
+            limits, registry, ..
+        } = &*self.0;
+        match change {
+            ConfigChange::TenantSet { tenant, record } => {
+                limits.set(tenant, record);
+                match record.status {
+                    TenantStatus::Active => {}
+                    TenantStatus::Suspended => registry.end_tenant(tenant, EndReason::TenantClosed),
+                }
+            }
+            ConfigChange::TenantRemoved { tenant } => {
+                limits.remove(tenant);
+                registry.end_tenant(tenant, EndReason::TenantClosed);
+            }
+            ConfigChange::CredentialSet { tenant, id, record } => {
+                registry.end_old_secrets(tenant, id, record);
+            }
+            ConfigChange::CredentialRemoved { tenant, id } => {
+                registry.end_credential(tenant, id);
+            }
+        }
+    }
+}

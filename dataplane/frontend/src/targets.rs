@@ -1,0 +1,267 @@
+//! Who receives a topic's messages from one publisher, and the memo that keeps the answer.
+//!
+//! A connection asks once per topic and generation (protocols H): the memo is guarded by the
+//! generations of the tenant's routes and of its local members, both read before the match.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tessera_dist::{Receiver, Route, SessionIncarnation};
+use tessera_mqtt::{ClientId, Qos, SubscriptionId, TopicName};
+
+use crate::local::Member;
+use crate::outbox::{ConnectionId, Outbox};
+use crate::tenants::Tenant;
+
+/// Subscription identifiers of one delivery.
+pub(crate) type SubscriptionIds = SmallVec<[SubscriptionId; 2]>;
+
+/// What the subscriptions of one receiver add up to: the highest QoS, every identifier, RETAIN kept
+/// if any asks for it (MQTT-3.3.4-2, -3).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terms {
+    pub(crate) qos: Qos,
+    pub(crate) retain_as_published: bool,
+    pub(crate) subscription_ids: SubscriptionIds,
+}
+
+impl Terms {
+    fn add(
+        &mut self,
+        qos: Qos,
+        retain_as_published: bool,
+        subscription_id: Option<SubscriptionId>,
+    ) {
+        self.qos = self.qos.max(qos);
+        self.retain_as_published |= retain_as_published;
+        self.subscription_ids.extend(subscription_id);
+    }
+}
+
+/// A transient session of this node.
+#[derive(Debug, Clone)]
+pub(crate) struct LocalTarget {
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) terms: Terms,
+}
+
+/// A persistent session.
+#[derive(Debug, Clone)]
+pub(crate) struct InboxTarget {
+    pub(crate) client: ClientId,
+    pub(crate) incarnation: SessionIncarnation,
+    pub(crate) terms: Terms,
+}
+
+/// One member of a shared subscription.
+#[derive(Debug, Clone)]
+pub(crate) enum GroupMember {
+    Local(LocalTarget),
+    Inbox(InboxTarget),
+}
+
+/// Who receives a topic's messages.
+#[derive(Debug, Default)]
+pub(crate) struct Targets {
+    pub(crate) local: Vec<LocalTarget>,
+    pub(crate) inboxes: Vec<InboxTarget>,
+    /// One member of each receives a message.
+    pub(crate) groups: Vec<Vec<GroupMember>>,
+}
+
+/// Who publishes: its own No Local subscriptions do not match (MQTT-3.8.3-3).
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) connection: ConnectionId,
+    pub(crate) client: ClientId,
+}
+
+impl Targets {
+    /// Matches a topic against the tenant's routes.
+    pub(crate) fn resolve(tenant: &Tenant, topic: &TopicName, origin: &Origin) -> Self {
+        let mut collector = Collector {
+            tenant,
+            origin,
+            found: Found::default(),
+        };
+        tenant
+            .routes
+            .snapshot()
+            .for_each_match(topic, &mut |route| collector.add(route));
+        collector.found.into_targets()
+    }
+
+    /// Whether anybody receives.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.local.is_empty() && self.inboxes.is_empty() && self.groups.is_empty()
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    local: HashMap<ConnectionId, LocalTarget>,
+    inboxes: HashMap<ClientId, InboxTarget>,
+    groups: HashMap<tessera_mqtt::FilterSpec, Vec<GroupMember>>,
+}
+
+impl Found {
+    fn into_targets(self) -> Targets {
+        Targets {
+            local: self.local.into_values().collect(),
+            inboxes: self.inboxes.into_values().collect(),
+            groups: self
+                .groups
+                .into_values()
+                .filter(|group| !group.is_empty())
+                .collect(),
+        }
+    }
+}
+
+struct Collector<'a> {
+    tenant: &'a Tenant,
+    origin: &'a Origin,
+    found: Found,
+}
+
+impl Collector<'_> {
+    fn add(&mut self, route: &Route) {
+        match &route.receiver {
+            // A route of another node's session belongs to that node's front end.
+            Receiver::Transient(_session) => self.add_local(route),
+            Receiver::Persistent {
+                client,
+                incarnation,
+            } => {
+                self.add_inbox(route, client, *incarnation);
+            }
+        }
+    }
+
+    fn add_local(&mut self, route: &Route) {
+        let Self {
+            tenant,
+            origin,
+            found,
+        } = self;
+        tenant.local.for_each(&route.filter, |member| {
+            if member.options.no_local && member.outbox.id() == origin.connection {
+                return;
+            }
+            if route.filter.share.is_some() {
+                let mut target = local_target(member);
+                target.terms = terms_of(member);
+                let group = found.groups.entry(route.filter.clone()).or_default();
+                group.push(GroupMember::Local(target));
+                return;
+            }
+            let options = &member.options;
+            found
+                .local
+                .entry(member.outbox.id())
+                .or_insert_with(|| local_target(member))
+                .terms
+                .add(
+                    options.qos,
+                    options.retain_as_published,
+                    member.subscription_id,
+                );
+        });
+    }
+
+    fn add_inbox(&mut self, route: &Route, client: &ClientId, incarnation: SessionIncarnation) {
+        let options = &route.options;
+        if options.no_local && *client == self.origin.client {
+            return;
+        }
+        let empty = InboxTarget {
+            client: client.clone(),
+            incarnation,
+            terms: Terms::default(),
+        };
+        if route.filter.share.is_some() {
+            let mut target = empty;
+            target.terms.add(
+                options.qos,
+                options.retain_as_published,
+                options.subscription_id,
+            );
+            let group = self.found.groups.entry(route.filter.clone()).or_default();
+            group.push(GroupMember::Inbox(target));
+            return;
+        }
+        self.found
+            .inboxes
+            .entry(client.clone())
+            .or_insert(empty)
+            .terms
+            .add(
+                options.qos,
+                options.retain_as_published,
+                options.subscription_id,
+            );
+    }
+}
+
+fn local_target(member: &Member) -> LocalTarget {
+    LocalTarget {
+        outbox: Arc::clone(&member.outbox),
+        terms: Terms::default(),
+    }
+}
+
+fn terms_of(member: &Member) -> Terms {
+    let mut terms = Terms::default();
+    let options = &member.options;
+    terms.add(
+        options.qos,
+        options.retain_as_published,
+        member.subscription_id,
+    );
+    terms
+}
+
+/// The targets of the topic that a connection published to last.
+#[derive(Debug, Default)]
+pub(crate) struct Memo {
+    entry: Option<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    topic: TopicName,
+    routes_generation: u64,
+    local_generation: u64,
+    targets: Arc<Targets>,
+}
+
+impl Memo {
+    /// The targets of `topic`, matched anew only if the topic or a generation changed.
+    pub(crate) fn targets(
+        &mut self,
+        tenant: &Tenant,
+        topic: &TopicName,
+        origin: &Origin,
+    ) -> Arc<Targets> {
+        let routes_generation = tenant.routes.generation();
+        let local_generation = tenant.local.generation();
+        if let Some(entry) = &self.entry
+            && entry.routes_generation == routes_generation
+            && entry.local_generation == local_generation
+            && entry.topic == *topic
+        {
+            return Arc::clone(&entry.targets);
+        }
+        let targets = Arc::new(Targets::resolve(tenant, topic, origin));
+        // The topic is copied: a slice of it would keep a whole read buffer alive.
+        let topic = TopicName::try_from(topic.as_str()).unwrap_or_else(|_| topic.clone());
+        self.entry = Some(Entry {
+            topic,
+            routes_generation,
+            local_generation,
+            targets: Arc::clone(&targets),
+        });
+        targets
+    }
+}

@@ -1,0 +1,222 @@
+//! A device that says exactly what a test wants and shows every packet that comes back.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tessera_mqtt::{
+    Ack, ClientId, ConnAck, Connect, DecodeLimits, Decoder, Disconnect, Message, MqttString,
+    Packet, PacketId, Password, ProtocolVersion, Publish, Qos, ReasonCode, SubAck, Subscribe,
+    SubscribeFilter, SubscriptionOptions, TopicName, Unsubscribe, UnsubscribeFilter, Will, encode,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::harness::{password, username};
+
+/// Longest wait for something that must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One device's side of a connection.
+pub(crate) struct Device {
+    stream: TcpStream,
+    decoder: Decoder,
+    buffer: BytesMut,
+    version: ProtocolVersion,
+}
+
+/// How a device connects. Everything else is at its default.
+#[derive(Clone)]
+pub(crate) struct Hello {
+    pub(crate) tenant: u8,
+    pub(crate) name: &'static str,
+    pub(crate) client: &'static str,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) clean: bool,
+    pub(crate) expiry: u32,
+    pub(crate) keep_alive: u16,
+    pub(crate) receive_maximum: u16,
+    pub(crate) will: Option<(&'static str, &'static str)>,
+}
+
+impl Hello {
+    /// Version 5, clean, transient.
+    pub(crate) fn new(tenant: u8, client: &'static str) -> Self {
+        Self {
+            tenant,
+            name: "one",
+            client,
+            version: ProtocolVersion::V5,
+            clean: true,
+            expiry: 0,
+            keep_alive: 60,
+            receive_maximum: 65_535,
+            will: None,
+        }
+    }
+
+    /// Version 5, resumes, lives an hour.
+    pub(crate) fn persistent(tenant: u8, client: &'static str) -> Self {
+        Self { clean: false, expiry: 3_600, ..Self::new(tenant, client) }
+    }
+
+    fn packet(&self) -> Connect {
+        let client = ClientId::try_from(self.client).unwrap();
+        let mut connect = Connect::new(self.version, Some(client));
+        connect.clean_start = self.clean;
+        connect.session_expiry_seconds = self.expiry;
+        connect.keep_alive_seconds = self.keep_alive;
+        connect.receive_maximum = NonZeroU16::new(self.receive_maximum).unwrap();
+        connect.username = Some(text(&username(self.tenant, self.name)));
+        connect.password = Some(Password::new(password(self.tenant, self.name)));
+        connect.will = self.will.map(|(topic, payload)| Will {
+            message: message(topic, payload, Qos::AtMostOnce),
+            delay_seconds: 0,
+        });
+        connect
+    }
+}
+
+impl Device {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        Self {
+            stream: TcpStream::connect(address).await.unwrap(),
+            decoder: Decoder::client(ProtocolVersion::V5, DecodeLimits::default()),
+            buffer: BytesMut::new(),
+            version: ProtocolVersion::V5,
+        }
+    }
+
+    /// CONNECT and its answer, whatever it is.
+    pub(crate) async fn hello(&mut self, hello: &Hello) -> ConnAck {
+        self.version = hello.version;
+        self.decoder = Decoder::client(hello.version, DecodeLimits::default());
+        self.send(&Packet::Connect(Box::new(hello.packet()))).await;
+        let Packet::ConnAck(answer) = self.next().await else { panic!("CONNACK comes first") };
+        *answer
+    }
+
+    /// CONNECT with another password than the right one.
+    pub(crate) async fn hello_with_password(&mut self, hello: &Hello, password: &str) -> ConnAck {
+        let mut connect = hello.packet();
+        connect.password = Some(Password::new(password.to_owned()));
+        self.send(&Packet::Connect(Box::new(connect))).await;
+        let Packet::ConnAck(answer) = self.next().await else { panic!("CONNACK comes first") };
+        *answer
+    }
+
+    pub(crate) async fn send(&mut self, packet: &Packet) {
+        let mut out = BytesMut::new();
+        encode(packet, self.version, &mut out).unwrap();
+        self.stream.write_all(&out).await.unwrap();
+    }
+
+    /// The next packet.
+    pub(crate) async fn next(&mut self) -> Packet {
+        self.next_or_end().await.expect("a packet, not the end of the connection")
+    }
+
+    /// The next packet; `None` when the server has closed.
+    pub(crate) async fn next_or_end(&mut self) -> Option<Packet> {
+        loop {
+            if let Some(packet) = self.decoder.decode(&mut self.buffer).unwrap() {
+                return Some(packet);
+            }
+            let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.buffer));
+            match read.await.expect("an answer in time") {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    pub(crate) async fn subscribe(&mut self, filter: &str, qos: Qos) -> Vec<ReasonCode> {
+        let options = SubscriptionOptions::new(qos);
+        let filter = SubscribeFilter::new(text(filter), options);
+        self.send(&Packet::Subscribe(Subscribe::new(id(1), vec![filter]))).await;
+        let Packet::SubAck(SubAck { codes, .. }) = self.next().await else {
+            panic!("SUBACK comes next")
+        };
+        codes
+    }
+
+    pub(crate) async fn unsubscribe(&mut self, filter: &str) {
+        let filters = vec![UnsubscribeFilter::new(text(filter))];
+        self.send(&Packet::Unsubscribe(Unsubscribe::new(id(2), filters))).await;
+        assert!(matches!(self.next().await, Packet::UnsubAck(_)));
+    }
+
+    /// Sends a message without waiting for anything.
+    pub(crate) async fn publish(&mut self, topic: &str, payload: &str, qos: Qos, number: u16) {
+        let packet_id = (qos > Qos::AtMostOnce).then(|| id(number));
+        let publish = Publish::new(message(topic, payload, qos), packet_id);
+        self.send(&Packet::Publish(publish)).await;
+    }
+
+    /// Sends a QoS 1 message and waits for its PUBACK.
+    pub(crate) async fn publish_acknowledged(&mut self, topic: &str, payload: &str) -> Ack {
+        self.publish(topic, payload, Qos::AtLeastOnce, 77).await;
+        let Packet::PubAck(ack) = self.next().await else { panic!("PUBACK comes next") };
+        ack
+    }
+
+    pub(crate) async fn retain(&mut self, topic: &str, payload: &str) {
+        let mut message = message(topic, payload, Qos::AtLeastOnce);
+        message.retain = true;
+        self.send(&Packet::Publish(Publish::new(message, Some(id(78))))).await;
+        let Packet::PubAck(ack) = self.next().await else { panic!("PUBACK comes next") };
+        assert!(!ack.reason.is_failure(), "{ack:?}");
+    }
+
+    /// The next packet, which must be a PUBLISH; a QoS 1 one is acknowledged.
+    pub(crate) async fn receive(&mut self) -> Publish {
+        let Packet::Publish(publish) = self.next().await else { panic!("PUBLISH comes next") };
+        if publish.qos == Qos::AtLeastOnce {
+            self.send(&Packet::PubAck(Ack::new(publish.packet_id.unwrap()))).await;
+        }
+        publish
+    }
+
+    /// What the next PUBLISH carries.
+    pub(crate) async fn receive_payload(&mut self) -> String {
+        String::from_utf8(self.receive().await.payload.to_vec()).unwrap()
+    }
+
+    /// Nothing was on its way: the answer to a PINGREQ comes first.
+    pub(crate) async fn expect_nothing(&mut self) {
+        self.send(&Packet::PingReq).await;
+        let next = self.next().await;
+        assert!(matches!(next, Packet::PingResp), "{next:?}");
+    }
+
+    pub(crate) async fn farewell(mut self) {
+        self.send(&Packet::Disconnect(Disconnect::new(ReasonCode::Success))).await;
+        assert!(self.next_or_end().await.is_none());
+    }
+
+    /// The reason of the DISCONNECT that must come next.
+    pub(crate) async fn ended_with(&mut self) -> ReasonCode {
+        loop {
+            match self.next_or_end().await {
+                Some(Packet::Disconnect(disconnect)) => return disconnect.reason,
+                Some(_) => {}
+                None => panic!("closed without DISCONNECT"),
+            }
+        }
+    }
+}
+
+pub(crate) fn text(text: &str) -> MqttString {
+    MqttString::try_from(text).unwrap()
+}
+
+pub(crate) fn id(number: u16) -> PacketId {
+    PacketId::new(number).unwrap()
+}
+
+pub(crate) fn message(topic: &str, payload: &str, qos: Qos) -> Message {
+    let mut message = Message::new(TopicName::try_from(topic).unwrap(), payload.to_owned());
+    message.qos = qos;
+    message
+}

@@ -1,0 +1,119 @@
+//! Owners come and go.
+
+use tessera_shard::RowError;
+
+use super::change::Change;
+use super::remove::remove;
+use crate::answer::{Answer, AttachOutcome, Removed};
+use crate::bounds::SPAN_MAX;
+use crate::command::{Attach, Fence};
+use crate::rows::{Presence, SessionRow};
+use crate::session::EXPIRY_NEVER;
+
+/// Takes a stored session over, or begins one. What is in the way (clean start, a session whose
+/// time has passed) is removed first, in steps.
+pub(super) fn attach(change: &mut Change<'_>, attach: &Attach<'_>) -> Result<Answer, RowError> {
+    let Some(row) = change.session(attach.client)? else {
+        return begin(change, attach, Removed::default());
+    };
+    let alive = row.is_alive(change.now_ms());
+    if alive && row.principal != attach.principal {
+        let removed = Removed::default();
+        return Ok(Answer::Attach { outcome: AttachOutcome::OtherPrincipal, removed });
+    }
+    if alive && !attach.clean_start {
+        return resume(change, attach, row);
+    }
+    let (done, removed) = remove(change, attach.client, row)?;
+    if !done {
+        return Ok(Answer::Attach { outcome: AttachOutcome::More, removed });
+    }
+    begin(change, attach, removed)
+}
+
+/// The owner leaves; without an expiry the session ends here.
+pub(super) fn detach(
+    change: &mut Change<'_>,
+    fence: Fence<'_>,
+    expiry_seconds: Option<u32>,
+    sent_below: u64,
+) -> Result<Answer, RowError> {
+    let Some(mut row) = change.owned(fence)? else { return Ok(Answer::Stale) };
+    row.expiry_seconds = expiry_seconds.unwrap_or(row.expiry_seconds);
+    row.sent_below = row.sent_below.max(sent_below.min(row.next));
+    leave(change, fence.client, row)
+}
+
+/// The owner is gone without a word.
+pub(super) fn release(change: &mut Change<'_>, client: &[u8]) -> Result<Answer, RowError> {
+    match change.session(client)? {
+        Some(mut row) if row.presence == Presence::Online => {
+            assume_sent(&mut row);
+            leave(change, client, row)
+        }
+        Some(_) | None => Ok(Answer::Done),
+    }
+}
+
+fn begin(
+    change: &mut Change<'_>,
+    attach: &Attach<'_>,
+    removed: Removed,
+) -> Result<Answer, RowError> {
+    if !attach.create {
+        return Ok(Answer::Attach { outcome: AttachOutcome::Absent, removed });
+    }
+    change.figures.last_incarnation += 1;
+    change.figures.sessions += 1;
+    let incarnation = change.figures.last_incarnation;
+    let mut row = SessionRow::new(incarnation, attach.principal, attach.expiry_seconds);
+    change.set_presence(attach.client, &mut row, Presence::Online)?;
+    change.put_session(attach.client, &row)?;
+    let outcome = AttachOutcome::Owned { incarnation, epoch: row.epoch, resumed: false };
+    Ok(Answer::Attach { outcome, removed })
+}
+
+fn resume(
+    change: &mut Change<'_>,
+    attach: &Attach<'_>,
+    mut row: SessionRow,
+) -> Result<Answer, RowError> {
+    if row.presence == Presence::Online {
+        assume_sent(&mut row);
+    }
+    row.epoch += 1;
+    row.expiry_seconds = attach.expiry_seconds;
+    change.set_presence(attach.client, &mut row, Presence::Online)?;
+    change.put_session(attach.client, &row)?;
+    let outcome = AttachOutcome::Owned {
+        incarnation: row.incarnation,
+        epoch: row.epoch,
+        resumed: true,
+    };
+    Ok(Answer::Attach { outcome, removed: Removed::default() })
+}
+
+fn leave(
+    change: &mut Change<'_>,
+    client: &[u8],
+    mut row: SessionRow,
+) -> Result<Answer, RowError> {
+    if row.expiry_seconds == 0 {
+        let (done, removed) = remove(change, client, row)?;
+        return Ok(Answer::Ended { done, removed });
+    }
+    let due_ms = due(change.now_ms(), row.expiry_seconds);
+    change.set_presence(client, &mut row, Presence::Offline { due_ms })?;
+    change.put_session(client, &row)?;
+    Ok(Answer::Ended { done: true, removed: Removed::default() })
+}
+
+fn due(now_ms: u64, expiry_seconds: u32) -> Option<u64> {
+    let seconds = (expiry_seconds != EXPIRY_NEVER).then_some(expiry_seconds)?;
+    Some(now_ms.saturating_add(u64::from(seconds) * 1_000))
+}
+
+/// What the owner had sent is not known: anything that a window can span.
+fn assume_sent(row: &mut SessionRow) {
+    row.sent_below = row.sent_below.max(row.next.min(row.cursor.saturating_add(SPAN_MAX)));
+}

@@ -1,0 +1,30 @@
+//! What bounds one session and one command. The same on every replica: a change of one of these is
+//! a change of form.
+
+/// Subscriptions of one session.
+pub(crate) const SUBSCRIPTIONS_MAX: u32 = 10_000;
+
+/// Received QoS 2 packet identifiers that one session holds until their PUBREL.
+pub(crate) const PACKET_IDS_MAX: usize = 1_024;
+
+/// Queues that one command touches: three rows each at most, within the 1,000 rows of a command
+/// (protocols E). A larger fan-out is several commands.
+pub(crate) const TARGETS_MAX: usize = 300;
+
+/// Runs that one insert command takes apart to make room. If that is not enough room for a
+/// message, it is dropped: only after the bound was lowered far, and for a few messages.
+pub(crate) const OVERFLOW_RUNS_MAX: usize = 64;
+
+/// Rows that one step removes of a session that ended or acknowledged.
+pub(crate) const REMOVED_ROWS_MAX: usize = 400;
+
+/// Bytes of their keys and values, so that a step reads and answers little.
+pub(crate) const REMOVED_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes that bodies share a block up to; a larger body has one of its own. An entry's next body
+/// rewrites the block, so this is also what a small message costs at most.
+pub(crate) const BLOCK_BYTES_MAX: usize = 8 * 1024;
+
+/// The span of unacknowledged sequences that may be on their way to a client: packet identifiers
+/// repeat after it (protocols D).
+pub(crate) const SPAN_MAX: u64 = 65_535;

@@ -1,0 +1,316 @@
+//! What the log carries: one command, as bytes. The tenant is the command's scope.
+//!
+//! ```text
+//! form(1) = 01 · kind(1) · fields…
+//! ```
+//! Kinds are never used again. A command that does not read is answered
+//! [`Answer::Malformed`](crate::answer::Answer::Malformed) and changes nothing.
+
+use bytes::Bytes;
+use tessera_tenancy::PrincipalId;
+
+use crate::encoding::{Reader, Writer};
+use crate::queue::{OverflowPolicy, QueueBounds};
+use crate::rows::Mark;
+use crate::run::Delivery;
+
+/// The form that this version writes and reads.
+const FORM: u8 = 1;
+
+/// Who acts: refused as stale unless it is the session's owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fence<'a> {
+    pub(crate) client: &'a [u8],
+    pub(crate) incarnation: u64,
+    pub(crate) epoch: u64,
+}
+
+/// A change of the inbox of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command<'a> {
+    /// Takes a stored session over, or makes one.
+    Attach(Attach<'a>),
+    /// The owner leaves.
+    Detach { fence: Fence<'a>, expiry_seconds: Option<u32>, sent_below: u64 },
+    /// The owner's process is gone, or it never came to be: nobody has the session.
+    Release { client: &'a [u8] },
+    /// Removes a session whose time has passed, or goes on removing it.
+    Expire { client: &'a [u8] },
+    /// Records that a route is about to be added.
+    Subscribe { fence: Fence<'a>, filter: &'a [u8], options: u8, subscription_id: u32 },
+    /// Records that a route is about to be removed.
+    Unsubscribe { fence: Fence<'a>, filter: &'a [u8] },
+    /// The route was added or removed.
+    Confirm { fence: Fence<'a>, filter: &'a [u8] },
+    /// A message for queues.
+    Insert(Insert<'a>),
+    /// Everything below is acknowledged.
+    Acknowledge { fence: Fence<'a>, below: u64 },
+    /// PUBREC or PUBCOMP of one message.
+    Mark { fence: Fence<'a>, sequence: u64, mark: Mark },
+    /// A QoS 2 PUBLISH came: its identifier gets a number.
+    Publishing { fence: Fence<'a>, id: u16 },
+    /// All its receivers have it.
+    PublishReceived { fence: Fence<'a>, id: u16 },
+    /// PUBREL came: the identifier is free.
+    PublishReleased { fence: Fence<'a>, id: u16 },
+}
+
+/// Fields of [`Command::Attach`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attach<'a> {
+    pub(crate) client: &'a [u8],
+    pub(crate) principal: PrincipalId,
+    pub(crate) clean_start: bool,
+    /// Make a session if there is none.
+    pub(crate) create: bool,
+    pub(crate) expiry_seconds: u32,
+}
+
+/// Fields of [`Command::Insert`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Insert<'a> {
+    pub(crate) body: &'a [u8],
+    pub(crate) bounds: QueueBounds,
+    pub(crate) origin: Option<Origin<'a>>,
+    pub(crate) targets: Vec<InsertTarget<'a>>,
+}
+
+/// One QoS 2 publish. Its targets are in the order of their clients' bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin<'a> {
+    pub(crate) client: &'a [u8],
+    pub(crate) incarnation: u64,
+    pub(crate) number: u64,
+    pub(crate) floor: u64,
+    /// No command with more targets of this publish follows for this shard.
+    pub(crate) last: bool,
+}
+
+/// One queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InsertTarget<'a> {
+    pub(crate) client: &'a [u8],
+    pub(crate) incarnation: u64,
+    pub(crate) delivery: Delivery,
+    /// What the owner's process knows to be unsent from here on; 0 if it knows nothing.
+    pub(crate) sent_below: u64,
+}
+
+mod kind {
+    pub(super) const ATTACH: u8 = 1;
+    pub(super) const DETACH: u8 = 2;
+    pub(super) const RELEASE: u8 = 3;
+    pub(super) const EXPIRE: u8 = 4;
+    pub(super) const SUBSCRIBE: u8 = 5;
+    pub(super) const UNSUBSCRIBE: u8 = 6;
+    pub(super) const CONFIRM: u8 = 7;
+    pub(super) const INSERT: u8 = 8;
+    pub(super) const ACKNOWLEDGE: u8 = 9;
+    pub(super) const MARK: u8 = 10;
+    pub(super) const PUBLISHING: u8 = 11;
+    pub(super) const PUBLISH_RECEIVED: u8 = 12;
+    pub(super) const PUBLISH_RELEASED: u8 = 13;
+}
+
+impl<'a> Command<'a> {
+    /// As the log carries it.
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = Writer::with_capacity(64);
+        out.byte(FORM);
+        match self {
+            Self::Attach(attach) => attach.write(out.byte(kind::ATTACH)),
+            Self::Detach { fence, expiry_seconds, sent_below } => {
+                fence.write(out.byte(kind::DETACH));
+                out.flag(expiry_seconds.is_some()).word(expiry_seconds.unwrap_or_default());
+                out.number(*sent_below);
+            }
+            Self::Release { client } => {
+                out.byte(kind::RELEASE).name(client);
+            }
+            Self::Expire { client } => {
+                out.byte(kind::EXPIRE).name(client);
+            }
+            Self::Subscribe { fence, filter, options, subscription_id } => {
+                fence.write(out.byte(kind::SUBSCRIBE));
+                out.name(filter).byte(*options).number(u64::from(*subscription_id));
+            }
+            Self::Unsubscribe { fence, filter } => {
+                fence.write(out.byte(kind::UNSUBSCRIBE)).name(filter);
+            }
+            Self::Confirm { fence, filter } => {
+                fence.write(out.byte(kind::CONFIRM)).name(filter);
+            }
+            Self::Insert(insert) => insert.write(out.byte(kind::INSERT)),
+            Self::Acknowledge { fence, below } => {
+                fence.write(out.byte(kind::ACKNOWLEDGE)).number(*below);
+            }
+            Self::Mark { fence, sequence, mark } => {
+                fence.write(out.byte(kind::MARK)).number(*sequence).raw(&mark.encode());
+            }
+            Self::Publishing { fence, id } => {
+                fence.write(out.byte(kind::PUBLISHING)).short(*id);
+            }
+            Self::PublishReceived { fence, id } => {
+                fence.write(out.byte(kind::PUBLISH_RECEIVED)).short(*id);
+            }
+            Self::PublishReleased { fence, id } => {
+                fence.write(out.byte(kind::PUBLISH_RELEASED)).short(*id);
+            }
+        }
+        out.finish().into()
+    }
+
+    /// What [`encode`](Self::encode) wrote, and nothing else.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        if reader.byte()? != FORM {
+            return None;
+        }
+        let kind = reader.byte()?;
+        let command = read_fields(kind, &mut reader)?;
+        reader.end(command)
+    }
+}
+
+fn read_fields<'a>(kind: u8, reader: &mut Reader<'a>) -> Option<Command<'a>> {
+    Some(match kind {
+        kind::ATTACH => Command::Attach(Attach::read(reader)?),
+        kind::DETACH => {
+            let fence = Fence::read(reader)?;
+            let (given, seconds) = (reader.flag()?, reader.word()?);
+            let expiry_seconds = given.then_some(seconds);
+            Command::Detach { fence, expiry_seconds, sent_below: reader.number()? }
+        }
+        kind::RELEASE => Command::Release { client: reader.name()? },
+        kind::EXPIRE => Command::Expire { client: reader.name()? },
+        kind::SUBSCRIBE => Command::Subscribe {
+            fence: Fence::read(reader)?,
+            filter: reader.name()?,
+            options: reader.byte()?,
+            subscription_id: reader.small()?,
+        },
+        kind::UNSUBSCRIBE => {
+            Command::Unsubscribe { fence: Fence::read(reader)?, filter: reader.name()? }
+        }
+        kind::CONFIRM => Command::Confirm { fence: Fence::read(reader)?, filter: reader.name()? },
+        kind::INSERT => Command::Insert(Insert::read(reader)?),
+        kind::ACKNOWLEDGE => {
+            Command::Acknowledge { fence: Fence::read(reader)?, below: reader.number()? }
+        }
+        kind::MARK => Command::Mark {
+            fence: Fence::read(reader)?,
+            sequence: reader.number()?,
+            mark: Mark::decode(reader.take(2)?)?,
+        },
+        kind::PUBLISHING => {
+            Command::Publishing { fence: Fence::read(reader)?, id: reader.short()? }
+        }
+        kind::PUBLISH_RECEIVED => {
+            Command::PublishReceived { fence: Fence::read(reader)?, id: reader.short()? }
+        }
+        kind::PUBLISH_RELEASED => {
+            Command::PublishReleased { fence: Fence::read(reader)?, id: reader.short()? }
+        }
+        _ => return None,
+    })
+}
+
+impl<'a> Fence<'a> {
+    fn write<'w>(&self, out: &'w mut Writer) -> &'w mut Writer {
+        out.name(self.client).number(self.incarnation).number(self.epoch)
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        Some(Self {
+            client: reader.name()?,
+            incarnation: reader.number()?,
+            epoch: reader.number()?,
+        })
+    }
+}
+
+impl<'a> Attach<'a> {
+    fn write(&self, out: &mut Writer) {
+        out.name(self.client).raw(self.principal.as_bytes());
+        out.flag(self.clean_start).flag(self.create).word(self.expiry_seconds);
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        Some(Self {
+            client: reader.name()?,
+            principal: PrincipalId::from_bytes(reader.id()?),
+            clean_start: reader.flag()?,
+            create: reader.flag()?,
+            expiry_seconds: reader.word()?,
+        })
+    }
+}
+
+impl<'a> Insert<'a> {
+    fn write(&self, out: &mut Writer) {
+        out.blob(self.body).word(self.bounds.messages_max).number(self.bounds.bytes_max);
+        out.flag(match self.bounds.overflow {
+            OverflowPolicy::DropOldest => false,
+            OverflowPolicy::DropNewest => true,
+        });
+        out.flag(self.origin.is_some());
+        if let Some(origin) = &self.origin {
+            out.name(origin.client).number(origin.incarnation).number(origin.number);
+            out.number(origin.floor).flag(origin.last);
+        }
+        out.count(self.targets.len());
+        for target in &self.targets {
+            out.name(target.client).number(target.incarnation).number(target.sent_below);
+            target.delivery.write(out);
+        }
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let body = reader.blob()?;
+        let bounds = QueueBounds {
+            messages_max: reader.word()?,
+            bytes_max: reader.number()?,
+            overflow: match reader.flag()? {
+                false => OverflowPolicy::DropOldest,
+                true => OverflowPolicy::DropNewest,
+            },
+        };
+        let origin = match reader.flag()? {
+            false => None,
+            true => Some(Origin::read(reader)?),
+        };
+        let count = reader.count()?;
+        let mut targets = Vec::with_capacity(count.min(1_024));
+        for _ in 0..count {
+            targets.push(InsertTarget::read(reader)?);
+        }
+        Some(Self { body, bounds, origin, targets })
+    }
+}
+
+impl<'a> Origin<'a> {
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        Some(Self {
+            client: reader.name()?,
+            incarnation: reader.number()?,
+            number: reader.number()?,
+            floor: reader.number()?,
+            last: reader.flag()?,
+        })
+    }
+}
+
+impl<'a> InsertTarget<'a> {
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        Some(Self {
+            client: reader.name()?,
+            incarnation: reader.number()?,
+            sent_below: reader.number()?,
+            delivery: Delivery::read(reader)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

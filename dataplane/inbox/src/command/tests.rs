@@ -1,0 +1,137 @@
+use proptest::prelude::*;
+use tessera_mqtt::{Qos, SubscriptionId};
+use tessera_tenancy::encode_hex;
+
+use super::*;
+
+const FENCE: Fence<'_> = Fence { client: b"c1", incarnation: 3, epoch: 4 };
+const PRINCIPAL: PrincipalId = PrincipalId::from_bytes([0x11; 16]);
+
+fn insert() -> Command<'static> {
+    let origin = Origin { client: b"p", incarnation: 1, number: 2, floor: 1, last: true };
+    let delivery = Delivery {
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        subscription_ids: SubscriptionId::new(7).into_iter().collect(),
+    };
+    Command::Insert(Insert {
+        body: b"body",
+        bounds: QueueBounds {
+            messages_max: 10,
+            bytes_max: 300,
+            overflow: OverflowPolicy::DropNewest,
+        },
+        origin: Some(origin),
+        targets: vec![InsertTarget { client: b"c1", incarnation: 3, delivery, sent_below: 5 }],
+    })
+}
+
+/// One of each kind, as the log has it for good.
+fn golden() -> Vec<(Command<'static>, &'static str)> {
+    let attach = Attach {
+        client: b"c1",
+        principal: PRINCIPAL,
+        clean_start: true,
+        create: false,
+        expiry_seconds: 60,
+    };
+    let filter = b"a/#";
+    vec![
+        (Command::Attach(attach), "01010002633111111111111111111111111111111111 0100 0000003c"),
+        (
+            Command::Detach { fence: FENCE, expiry_seconds: Some(9), sent_below: 200 },
+            "0102000263310304 01 00000009 c801",
+        ),
+        (Command::Release { client: b"c1" }, "010300026331"),
+        (Command::Expire { client: b"c1" }, "010400026331"),
+        (
+            Command::Subscribe { fence: FENCE, filter, options: 0x2E, subscription_id: 0 },
+            "0105000263310304 0003612f23 2e 00",
+        ),
+        (Command::Unsubscribe { fence: FENCE, filter }, "0106000263310304 0003612f23"),
+        (Command::Confirm { fence: FENCE, filter }, "0107000263310304 0003612f23"),
+        (
+            insert(),
+            "0108 04626f6479 0000000a ac02 01 01 000170 01 02 01 01 01 00026331 03 05 09 01 07",
+        ),
+        (Command::Acknowledge { fence: FENCE, below: 5 }, "0109000263310304 05"),
+        (
+            Command::Mark { fence: FENCE, sequence: 5, mark: Mark::Released },
+            "010a000263310304 05 0100",
+        ),
+        (Command::Publishing { fence: FENCE, id: 258 }, "010b000263310304 0102"),
+        (Command::PublishReceived { fence: FENCE, id: 1 }, "010c000263310304 0001"),
+        (Command::PublishReleased { fence: FENCE, id: 1 }, "010d000263310304 0001"),
+    ]
+}
+
+#[test]
+fn commands_are_golden_and_read_back() {
+    for (command, golden) in golden() {
+        let bytes = command.encode();
+        assert_eq!(encode_hex(&bytes), golden.replace(' ', ""), "{command:?}");
+        assert_eq!(Command::decode(&bytes), Some(command));
+    }
+}
+
+#[test]
+fn a_cut_or_longer_command_is_none() {
+    for (command, _) in golden() {
+        let bytes = command.encode();
+        for len in 0..bytes.len() {
+            assert_eq!(Command::decode(&bytes[..len]), None, "{command:?} cut to {len}");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert_eq!(Command::decode(&longer), None, "{command:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_insert_reads_back(
+        body: Vec<u8>,
+        bounds: (u32, u64, bool),
+        origin: Option<(Vec<u8>, u64, u64, u64, bool)>,
+        targets: Vec<(Vec<u8>, u64, u64, bool, bool, Vec<u16>)>,
+    ) {
+        let command = Command::Insert(Insert {
+            body: &body,
+            bounds: QueueBounds {
+                messages_max: bounds.0,
+                bytes_max: bounds.1,
+                overflow: if bounds.2 { OverflowPolicy::DropNewest } else { OverflowPolicy::DropOldest },
+            },
+            origin: origin.as_ref().map(|(client, incarnation, number, floor, last)| Origin {
+                client,
+                incarnation: *incarnation,
+                number: *number,
+                floor: *floor,
+                last: *last,
+            }),
+            targets: targets
+                .iter()
+                .map(|(client, incarnation, sent_below, twice, retain, ids)| InsertTarget {
+                    client,
+                    incarnation: *incarnation,
+                    sent_below: *sent_below,
+                    delivery: Delivery {
+                        qos: if *twice { Qos::ExactlyOnce } else { Qos::AtLeastOnce },
+                        retain: *retain,
+                        subscription_ids: ids
+                            .iter()
+                            .filter_map(|id| SubscriptionId::new(u32::from(*id)))
+                            .collect(),
+                    },
+                })
+                .collect(),
+        });
+        let bytes = command.encode();
+        prop_assert_eq!(Command::decode(&bytes), Some(command));
+    }
+
+    #[test]
+    fn no_command_panics_the_reader(bytes: Vec<u8>, kind: u8) {
+        let _ = Command::decode(&bytes);
+        let _ = Command::decode(&[&[FORM, kind], &bytes[..]].concat());
+    }
+}

@@ -1,0 +1,314 @@
+//! Keys of rows.
+//!
+//! ```text
+//! tenant(16) · 01                                             the tenant's figures
+//! tenant(16) · 02 · len(2) client · 01                        a session
+//! tenant(16) · 02 · len(2) client · 02                        its received QoS 2 identifiers
+//! tenant(16) · 02 · len(2) client · 03 · len(2) filter        one subscription
+//! tenant(16) · 02 · len(2) client · 04 · last sequence(8)     one run of its queue
+//! tenant(16) · 02 · len(2) client · 05 · sequence(8)          one message whose PUBREC came
+//! tenant(16) · 03 · log index(8) · chunk(4)                   a block of message bodies
+//! tenant(16) · 04 · log index(8) · chunk(4)                   how many runs refer to that block
+//! tenant(16) · 05 · due ms(8) · len(2) client                 a session that ends at that time
+//! tenant(16) · 06 · len(2) client                             a session that is online
+//! tenant(16) · 07 · len(2) client · incarnation(8)            a publisher's QoS 2 numbers
+//! ```
+//! Numbers are big-endian, so that keys sort as they do. A run of a queue is keyed by its *last*
+//! sequence: the run that holds a sequence is the first key from that sequence on.
+
+use tessera_tenancy::TenantId;
+
+use crate::encoding::{Reader, Writer};
+
+const TENANT: u8 = 1;
+const CLIENT: u8 = 2;
+const BLOCK: u8 = 3;
+const BLOCK_REFS: u8 = 4;
+const DUE: u8 = 5;
+const ONLINE: u8 = 6;
+const PUBLISHER: u8 = 7;
+
+const CLIENT_SESSION: u8 = 1;
+const CLIENT_RECEIVED: u8 = 2;
+const CLIENT_SUBSCRIPTION: u8 = 3;
+const CLIENT_QUEUE: u8 = 4;
+const CLIENT_MARK: u8 = 5;
+const CLIENT_END: u8 = 6;
+
+/// A block of bodies: the log index of its entry, and its number in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BlockId {
+    pub(crate) index: u64,
+    pub(crate) chunk: u32,
+}
+
+/// What a row of one tenant is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Row<'a> {
+    Tenant,
+    Session { client: &'a [u8] },
+    Received { client: &'a [u8] },
+    Subscription { client: &'a [u8], filter: &'a [u8] },
+    Queue { client: &'a [u8], last: u64 },
+    Mark { client: &'a [u8], sequence: u64 },
+    Block(BlockId),
+    BlockRefs(BlockId),
+    Due { due_ms: u64, client: &'a [u8] },
+    Online { client: &'a [u8] },
+    Publisher { client: &'a [u8], incarnation: u64 },
+}
+
+impl<'a> Row<'a> {
+    /// The whole key.
+    pub(crate) fn key(self, tenant: TenantId) -> Vec<u8> {
+        let mut key = Writer::with_capacity(64);
+        key.raw(tenant.as_bytes());
+        match self {
+            Self::Tenant => key.byte(TENANT),
+            Self::Session { client } => in_client(&mut key, client, CLIENT_SESSION),
+            Self::Received { client } => in_client(&mut key, client, CLIENT_RECEIVED),
+            Self::Subscription { client, filter } => {
+                in_client(&mut key, client, CLIENT_SUBSCRIPTION).name(filter)
+            }
+            Self::Queue { client, last } => in_client(&mut key, client, CLIENT_QUEUE).long(last),
+            Self::Mark { client, sequence } => {
+                in_client(&mut key, client, CLIENT_MARK).long(sequence)
+            }
+            Self::Block(id) => key.byte(BLOCK).long(id.index).word(id.chunk),
+            Self::BlockRefs(id) => key.byte(BLOCK_REFS).long(id.index).word(id.chunk),
+            Self::Due { due_ms, client } => key.byte(DUE).long(due_ms).name(client),
+            Self::Online { client } => key.byte(ONLINE).name(client),
+            Self::Publisher { client, incarnation } => {
+                key.byte(PUBLISHER).name(client).long(incarnation)
+            }
+        };
+        key.finish()
+    }
+
+    /// What [`key`](Self::key) wrote.
+    pub(crate) fn parse(key: &'a [u8]) -> Option<(TenantId, Self)> {
+        let mut reader = Reader::new(key);
+        let tenant = TenantId::from_bytes(reader.id()?);
+        let row = match reader.byte()? {
+            TENANT => Self::Tenant,
+            CLIENT => parse_in_client(&mut reader)?,
+            BLOCK => Self::Block(parse_block(&mut reader)?),
+            BLOCK_REFS => Self::BlockRefs(parse_block(&mut reader)?),
+            DUE => Self::Due { due_ms: reader.long()?, client: reader.name()? },
+            ONLINE => Self::Online { client: reader.name()? },
+            PUBLISHER => Self::Publisher { client: reader.name()?, incarnation: reader.long()? },
+            _ => return None,
+        };
+        reader.end((tenant, row))
+    }
+}
+
+fn in_client<'w>(key: &'w mut Writer, client: &[u8], part: u8) -> &'w mut Writer {
+    key.byte(CLIENT).name(client).byte(part)
+}
+
+fn parse_in_client<'a>(reader: &mut Reader<'a>) -> Option<Row<'a>> {
+    let client = reader.name()?;
+    Some(match reader.byte()? {
+        CLIENT_SESSION => Row::Session { client },
+        CLIENT_RECEIVED => Row::Received { client },
+        CLIENT_SUBSCRIPTION => Row::Subscription { client, filter: reader.name()? },
+        CLIENT_QUEUE => Row::Queue { client, last: reader.long()? },
+        CLIENT_MARK => Row::Mark { client, sequence: reader.long()? },
+        _ => return None,
+    })
+}
+
+fn parse_block(reader: &mut Reader<'_>) -> Option<BlockId> {
+    Some(BlockId { index: reader.long()?, chunk: reader.word()? })
+}
+
+/// `from` and `until` of a scan.
+pub(crate) type Span = (Vec<u8>, Vec<u8>);
+
+/// What follows the tenant in the keys of a client: it decides the shard.
+pub(crate) fn client_key_rest(client: &[u8]) -> Vec<u8> {
+    let mut rest = Writer::with_capacity(client.len() + 3);
+    rest.byte(CLIENT).name(client);
+    rest.finish()
+}
+
+/// Everything of a client but its session row.
+pub(crate) fn belongings_of(tenant: TenantId, client: &[u8]) -> Span {
+    (client_part(tenant, client, CLIENT_RECEIVED), client_part(tenant, client, CLIENT_END))
+}
+
+/// All subscriptions of a client.
+pub(crate) fn subscriptions_of(tenant: TenantId, client: &[u8]) -> Span {
+    (client_part(tenant, client, CLIENT_SUBSCRIPTION), client_part(tenant, client, CLIENT_QUEUE))
+}
+
+/// The runs of a queue that hold the sequence `from` or a later one.
+pub(crate) fn queue_from(tenant: TenantId, client: &[u8], from: u64) -> Span {
+    (Row::Queue { client, last: from }.key(tenant), client_part(tenant, client, CLIENT_MARK))
+}
+
+/// The marks from the sequence `from` on.
+pub(crate) fn marks_from(tenant: TenantId, client: &[u8], from: u64) -> Span {
+    (Row::Mark { client, sequence: from }.key(tenant), client_part(tenant, client, CLIENT_END))
+}
+
+/// Sessions of a tenant that end at or before `now_ms`.
+pub(crate) fn due_until(tenant: TenantId, now_ms: u64) -> Span {
+    let mut until = tenant_part(tenant, DUE);
+    until.extend_from_slice(&now_ms.saturating_add(1).to_be_bytes());
+    (tenant_part(tenant, DUE), until)
+}
+
+/// Sessions of a tenant that are online, from the key `client` on.
+pub(crate) fn online_of(tenant: TenantId) -> Span {
+    (tenant_part(tenant, ONLINE), tenant_part(tenant, PUBLISHER))
+}
+
+fn tenant_part(tenant: TenantId, kind: u8) -> Vec<u8> {
+    let mut key = tenant.as_bytes().to_vec();
+    key.push(kind);
+    key
+}
+
+fn client_part(tenant: TenantId, client: &[u8], part: u8) -> Vec<u8> {
+    let mut key = Writer::with_capacity(client.len() + 20);
+    key.raw(tenant.as_bytes());
+    in_client(&mut key, client, part);
+    key.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tessera_tenancy::encode_hex;
+
+    const ACME: TenantId = TenantId::from_bytes([0xAA; 16]);
+
+    #[test]
+    fn keys_are_golden() {
+        let block = BlockId { index: 7, chunk: 2 };
+        let cases = [
+            (Row::Tenant, "01"),
+            (Row::Session { client: b"c1" }, "020002633101"),
+            (Row::Received { client: b"c1" }, "020002633102"),
+            (
+                Row::Subscription { client: b"c1", filter: b"a/#" },
+                "0200026331030003612f23",
+            ),
+            (Row::Queue { client: b"c1", last: 258 }, "0200026331040000000000000102"),
+            (Row::Mark { client: b"c1", sequence: 1 }, "0200026331050000000000000001"),
+            (Row::Block(block), "03000000000000000700000002"),
+            (Row::BlockRefs(block), "04000000000000000700000002"),
+            (Row::Due { due_ms: 9, client: b"c1" }, "05000000000000000900026331"),
+            (Row::Online { client: b"c1" }, "0600026331"),
+            (Row::Publisher { client: b"c1", incarnation: 3 }, "07000263310000000000000003"),
+        ];
+        for (row, golden) in cases {
+            assert_eq!(encode_hex(&row.key(ACME)), format!("{}{golden}", "aa".repeat(16)));
+        }
+    }
+
+    /// Bytes that look like the separators, lengths and kinds of keys.
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop_oneof![0_u8..8, Just(0xFF), Just(b'/'), any::<u8>()], 0..24)
+    }
+
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    struct Owned {
+        tenant: [u8; 16],
+        kind: u8,
+        client: Vec<u8>,
+        filter: Vec<u8>,
+        number: u64,
+        chunk: u32,
+    }
+
+    impl Owned {
+        fn row(&self) -> Row<'_> {
+            let client = &self.client[..];
+            let block = BlockId { index: self.number, chunk: self.chunk };
+            match self.kind {
+                0 => Row::Tenant,
+                1 => Row::Session { client },
+                2 => Row::Received { client },
+                3 => Row::Subscription { client, filter: &self.filter },
+                4 => Row::Queue { client, last: self.number },
+                5 => Row::Mark { client, sequence: self.number },
+                6 => Row::Block(block),
+                7 => Row::BlockRefs(block),
+                8 => Row::Due { due_ms: self.number, client },
+                9 => Row::Online { client },
+                _ => Row::Publisher { client, incarnation: self.number },
+            }
+        }
+
+        fn tenant(&self) -> TenantId {
+            TenantId::from_bytes(self.tenant)
+        }
+    }
+
+    fn owned() -> impl Strategy<Value = Owned> {
+        let tenant = prop_oneof![Just([0; 16]), Just([2; 16]), Just([0xFF; 16]), any::<[u8; 16]>()];
+        (tenant, 0_u8..11, hostile(), hostile(), 0_u64..4, 0_u32..3).prop_map(
+            |(tenant, kind, client, filter, number, chunk)| Owned {
+                tenant,
+                kind,
+                client,
+                filter,
+                number,
+                chunk,
+            },
+        )
+    }
+
+    fn within(key: &[u8], (from, until): &Span) -> bool {
+        key >= &from[..] && key < &until[..]
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_reads_back(row in owned()) {
+            let key = row.row().key(row.tenant());
+            prop_assert_eq!(Row::parse(&key), Some((row.tenant(), row.row())));
+        }
+
+        #[test]
+        fn different_rows_have_different_keys(a in owned(), b in owned()) {
+            let same = a.tenant == b.tenant && a.row() == b.row();
+            prop_assert_eq!(a.row().key(a.tenant()) == b.row().key(b.tenant()), same);
+        }
+
+        #[test]
+        fn a_scan_of_a_client_meets_no_other_client_and_no_other_tenant(
+            mine in owned(),
+            other in owned(),
+        ) {
+            let span = belongings_of(mine.tenant(), &mine.client);
+            let own_kind = matches!(
+                other.row(),
+                Row::Received { .. } | Row::Subscription { .. } | Row::Queue { .. } | Row::Mark { .. }
+            );
+            let own = own_kind && other.tenant == mine.tenant && other.client == mine.client;
+            prop_assert_eq!(within(&other.row().key(other.tenant()), &span), own);
+        }
+
+        #[test]
+        fn a_scan_of_a_queue_starts_with_the_run_that_holds_the_sequence(
+            row in owned(),
+            from in 0_u64..4,
+            client in hostile(),
+        ) {
+            let span = queue_from(ACME, &client, from);
+            let own = matches!(row.row(), Row::Queue { last, .. } if last >= from)
+                && row.client == client;
+            prop_assert_eq!(within(&row.row().key(ACME), &span), own);
+        }
+
+        #[test]
+        fn no_key_panics_the_parser(key: Vec<u8>) {
+            let _ = Row::parse(&key);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The store's service: what a node calls.
+
+mod attach;
+mod expire;
+mod insert;
+mod owner;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use parking_lot::Mutex;
+use tessera_mqtt::{ClientId, Message};
+use tessera_shard::{
+    Engine, OpenError, ProposeError, ReadError, RowError, Rows, Scope, Shard, Store, StoreKind,
+};
+use tessera_tenancy::TenantId;
+
+use crate::answer::{Answer, Removed};
+use crate::apply::Machine;
+use crate::command::Command;
+use crate::keys::client_key_rest;
+use crate::query;
+use crate::registry::{Registry, SessionKey};
+use crate::session::{DiscardedRoute, LiveGrant, SessionIncarnation, SessionRef, TenantFigures};
+use crate::turn::Turns;
+
+use expire::Round;
+
+/// How the store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InboxOptions {
+    /// Key ranges of a new store, cut evenly by the first byte of the tenant. Ignored later.
+    pub ranges: usize,
+}
+
+impl Default for InboxOptions {
+    /// One range.
+    fn default() -> Self {
+        Self { ranges: 1 }
+    }
+}
+
+/// What came of a live delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveOutcome {
+    /// The owner was given the message.
+    Delivered,
+    /// Nobody is connected; QoS 0 is not kept.
+    Offline,
+    /// The client has another session now: the route is to be removed.
+    NoSubscription,
+}
+
+/// The home of sessions on this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Inbox {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store<Machine>,
+    registry: Arc<Registry>,
+    turns: Turns,
+    transient_epoch: AtomicU64,
+    /// Sessions that may be online in the group without an owner here.
+    abandoned: Mutex<Vec<SessionKey>>,
+    /// Some of those were not noted: look through all.
+    look_for_abandoned: AtomicBool,
+    round: tokio::sync::Mutex<Round>,
+}
+
+impl Inbox {
+    /// Opens the store; on return this node leads every shard of it.
+    pub async fn open(engine: &Engine, options: InboxOptions) -> Result<Self, OpenError> {
+        let registry = Arc::new(Registry::new());
+        let make = |_| Machine::new(Arc::clone(&registry));
+        let store = engine.open_store(StoreKind::Inbox, options.ranges, make).await?;
+        let inner = Inner {
+            store,
+            registry,
+            turns: Turns::default(),
+            transient_epoch: AtomicU64::new(1),
+            abandoned: Mutex::default(),
+            // Who was online when the last process ended is not any more.
+            look_for_abandoned: AtomicBool::new(true),
+            round: tokio::sync::Mutex::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whether a connection owns a session of this client, persistent or transient.
+    pub fn is_online(&self, tenant: TenantId, client: &ClientId) -> bool {
+        self.inner.registry.with(tenant, client.as_bytes(), |_| ()).is_some()
+    }
+
+    /// What the tenant has in this store, as far as this node has applied.
+    pub fn figures(&self, tenant: TenantId) -> Result<TenantFigures, ReadError> {
+        self.inner.store.shard_for(tenant, &[]).read(|rows| query::figures(rows, tenant))
+    }
+
+    /// Gives a QoS 0 message to the owner of an online persistent session. No I/O; order is that of
+    /// the calls.
+    pub fn deliver_live(
+        &self,
+        tenant: TenantId,
+        client: &ClientId,
+        incarnation: SessionIncarnation,
+        message: &Arc<Message>,
+        grant: &LiveGrant<'_>,
+    ) -> LiveOutcome {
+        let found = self.inner.registry.with(tenant, client.as_bytes(), |registered| {
+            (Arc::clone(&registered.owner), registered.ownership.incarnation)
+        });
+        match found {
+            None => LiveOutcome::Offline,
+            Some((_, other)) if other != incarnation => LiveOutcome::NoSubscription,
+            Some((owner, _)) => {
+                owner.deliver_live(message, grant);
+                LiveOutcome::Delivered
+            }
+        }
+    }
+
+    fn shard(&self, tenant: TenantId, client: &[u8]) -> &Shard<Machine> {
+        self.inner.store.shard_for(tenant, &client_key_rest(client))
+    }
+
+    /// Commits one command of a client's shard. An answer that does not read is `Malformed`.
+    async fn propose(
+        &self,
+        tenant: TenantId,
+        client: &[u8],
+        command: Command<'_>,
+    ) -> Result<Answer, ProposeError> {
+        let proposal = self.shard(tenant, client).submit(Scope::Tenant(tenant), command.encode())?;
+        let answer = proposal.await?;
+        Ok(Answer::decode(&answer).unwrap_or(Answer::Malformed))
+    }
+
+    /// Reads rows of a client's shard.
+    fn read<R>(
+        &self,
+        tenant: TenantId,
+        client: &[u8],
+        read: impl FnOnce(&dyn Rows) -> Result<R, RowError>,
+    ) -> Result<R, ReadError> {
+        self.shard(tenant, client).read(read)
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").field("registry", &self.inner.registry).finish_non_exhaustive()
+    }
+}
+
+fn key_of(session: &SessionRef) -> SessionKey {
+    SessionKey::new(session.tenant, &session.client)
+}
+
+/// The routes of subscriptions that were removed. One whose filter does not read has none.
+fn discarded_routes(
+    tenant: TenantId,
+    client: &ClientId,
+    removed: &Removed,
+    into: &mut Vec<DiscardedRoute>,
+) {
+    let incarnation = SessionIncarnation(removed.incarnation);
+    for filter in &removed.filters {
+        if let Some(filter) = query::read_filter(filter) {
+            into.push(DiscardedRoute { tenant, client: client.clone(), incarnation, filter });
+        }
+    }
+}

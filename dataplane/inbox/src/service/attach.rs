@@ -1,0 +1,287 @@
+//! Connections take sessions and leave them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tessera_mqtt::ClientId;
+use tessera_shard::ReadError;
+use tessera_tenancy::TenantId;
+
+use super::{Inbox, discarded_routes, key_of};
+use crate::answer::{Answer, AttachOutcome};
+use crate::command::{Attach, Command, Fence};
+use crate::error::{AttachError, SessionError};
+use crate::lane::Lane;
+use crate::query;
+use crate::registry::{Ownership, Registered, SessionKey};
+use crate::rows::Mark;
+use crate::session::{
+    AttachRequest, Attached, Detached, DiscardedRoute, OwnerEpoch, SessionIncarnation,
+    SessionKind, SessionRef,
+};
+use crate::turn::Contended;
+
+/// Client identifiers that are remembered as abandoned one by one.
+const ABANDONED_MAX: usize = 65_536;
+
+/// What the group says of an attach.
+#[derive(Debug, Default)]
+struct Stored {
+    /// The session that is now the caller's, and whether it was there before.
+    owned: Option<(Ownership, bool)>,
+    discarded: Vec<DiscardedRoute>,
+}
+
+impl Inbox {
+    /// Makes the caller the one owner of a client's session.
+    ///
+    /// The former owner is told and fenced before this returns; the new one may be called before.
+    /// A transient session costs no write, unless a stored one has to be discarded.
+    ///
+    /// If the future is dropped, the session is nobody's: the next step of
+    /// [`expire`](Self::expire) finds it.
+    pub async fn attach(&self, request: AttachRequest) -> Result<Attached, AttachError> {
+        let key = SessionKey::new(request.tenant, &request.client);
+        let _turn = self.inner.turns.enter(&key).await?;
+        self.check_principal(&request)?;
+        let mut abandoned = Abandoned { inbox: self, key: Some(key.clone()) };
+        let stored = match self.attach_stored(&request).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                if error == AttachError::OtherPrincipal {
+                    abandoned.key = None;
+                }
+                return Err(error);
+            }
+        };
+        let attached = match stored.owned {
+            Some((ownership, resumed)) => {
+                self.attached_stored(&request, ownership, resumed, stored.discarded)?
+            }
+            None => self.attached_in_memory(&request, stored.discarded),
+        };
+        abandoned.key = None;
+        let took_over = self.take_over(key.clone(), &request, &attached.session);
+        Ok(Attached { took_over, ..attached })
+    }
+
+    /// Leaves a session; `expiry_seconds` replaces its expiry (DISCONNECT may bring one). A session
+    /// without expiry ends here. For a former owner this is `Stale`, and nothing happens.
+    pub async fn detach(
+        &self,
+        session: &SessionRef,
+        expiry_seconds: Option<u32>,
+    ) -> Result<Detached, SessionError> {
+        let key = key_of(session);
+        let ownership = Ownership { incarnation: session.incarnation, epoch: session.epoch };
+        let (tenant, client) = (session.tenant, session.client.as_bytes());
+        let lane = self.inner.registry.with(tenant, client, |found| found.lane.clone()).flatten();
+        if !self.inner.registry.remove(&key, ownership) {
+            return Err(SessionError::Stale);
+        }
+        if session.kind == SessionKind::Transient {
+            return Ok(Detached::default());
+        }
+        let mut abandoned = Abandoned { inbox: self, key: Some(key) };
+        let sent_below = lane.map_or(0, |lane| lane.sent_below());
+        let command = Command::Detach { fence: fence_of(session), expiry_seconds, sent_below };
+        let mut discarded = Vec::new();
+        let mut answer = self.propose(tenant, client, command).await?;
+        abandoned.key = None;
+        while let Answer::Ended { done, removed } = answer {
+            discarded_routes(tenant, &session.client, &removed, &mut discarded);
+            if done {
+                return Ok(Detached { discarded });
+            }
+            answer = self.propose(tenant, client, Command::Expire { client }).await?;
+        }
+        Ok(Detached { discarded })
+    }
+
+    fn check_principal(&self, request: &AttachRequest) -> Result<(), AttachError> {
+        let client = request.client.as_bytes();
+        let principal = self.inner.registry.with(request.tenant, client, |live| live.principal);
+        match principal {
+            Some(principal) if principal != request.principal => Err(AttachError::OtherPrincipal),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What the group has to do with this attach: nothing for a new transient session.
+    async fn attach_stored(&self, request: &AttachRequest) -> Result<Stored, AttachError> {
+        let (tenant, client) = (request.tenant, request.client.as_bytes());
+        let attach = match request.kind {
+            SessionKind::Persistent { expiry_seconds } => attach_of(request, true, expiry_seconds),
+            SessionKind::Transient => {
+                if self.read(tenant, client, |rows| query::session(rows, tenant, client))?.is_none()
+                {
+                    return Ok(Stored::default());
+                }
+                attach_of(request, false, 0)
+            }
+        };
+        let mut discarded = Vec::new();
+        loop {
+            let answer = self.propose(tenant, client, Command::Attach(attach)).await?;
+            let Answer::Attach { outcome, removed } = answer else {
+                return Err(AttachError::Answer);
+            };
+            discarded_routes(tenant, &request.client, &removed, &mut discarded);
+            let owned = match outcome {
+                AttachOutcome::More => continue,
+                AttachOutcome::OtherPrincipal => return Err(AttachError::OtherPrincipal),
+                AttachOutcome::Absent => None,
+                AttachOutcome::Owned { incarnation, epoch, resumed } => {
+                    let incarnation = SessionIncarnation(incarnation);
+                    Some((Ownership { incarnation, epoch: OwnerEpoch(epoch) }, resumed))
+                }
+            };
+            return Ok(Stored { owned, discarded });
+        }
+    }
+
+    fn attached_stored(
+        &self,
+        request: &AttachRequest,
+        ownership: Ownership,
+        session_present: bool,
+        discarded: Vec<DiscardedRoute>,
+    ) -> Result<Attached, AttachError> {
+        let expiry_seconds = match request.kind {
+            SessionKind::Persistent { expiry_seconds } => expiry_seconds,
+            SessionKind::Transient => 0,
+        };
+        let kind = SessionKind::Persistent { expiry_seconds };
+        let attached = Attached {
+            session: session_ref(request, ownership, kind),
+            session_present,
+            took_over: false,
+            subscriptions: Vec::new(),
+            received_qos2: Vec::new(),
+            cursor: 0,
+            released: Vec::new(),
+            discarded,
+        };
+        if !session_present {
+            return Ok(attached);
+        }
+        Ok(self.read_resumed(request.tenant, &request.client, attached)?)
+    }
+
+    /// Fills in what a resumed session has.
+    fn read_resumed(
+        &self,
+        tenant: TenantId,
+        client: &ClientId,
+        attached: Attached,
+    ) -> Result<Attached, ReadError> {
+        let client = client.as_bytes();
+        self.read(tenant, client, |rows| {
+            let cursor = query::session(rows, tenant, client)?.map_or(0, |row| row.cursor);
+            let marks = query::marks(rows, tenant, client, 0..u64::MAX)?;
+            let first = marks.first().map_or(cursor, |(sequence, _)| *sequence);
+            let released = marks.iter().filter(|(_, mark)| *mark == Mark::Released);
+            Ok(Attached {
+                subscriptions: query::subscriptions(rows, tenant, client)?,
+                received_qos2: query::received_qos2(rows, tenant, client)?,
+                cursor: cursor.min(first),
+                released: released.map(|(sequence, _)| *sequence).collect(),
+                ..attached
+            })
+        })
+    }
+
+    fn attached_in_memory(
+        &self,
+        request: &AttachRequest,
+        discarded: Vec<DiscardedRoute>,
+    ) -> Attached {
+        let epoch = self.inner.transient_epoch.fetch_add(1, Ordering::Relaxed);
+        let ownership =
+            Ownership { incarnation: SessionIncarnation(0), epoch: OwnerEpoch(epoch) };
+        Attached {
+            session: session_ref(request, ownership, SessionKind::Transient),
+            session_present: false,
+            took_over: false,
+            subscriptions: Vec::new(),
+            received_qos2: Vec::new(),
+            cursor: 0,
+            released: Vec::new(),
+            discarded,
+        }
+    }
+
+    /// Registers the new owner and tells the former one. From here on the former one is fenced: its
+    /// epoch is behind, in the group and here.
+    fn take_over(&self, key: SessionKey, request: &AttachRequest, session: &SessionRef) -> bool {
+        let lane = match session.kind {
+            SessionKind::Transient => None,
+            SessionKind::Persistent { .. } => Some(Arc::new(Lane::default())),
+        };
+        let registered = Registered {
+            owner: Arc::clone(&request.owner),
+            principal: request.principal,
+            ownership: Ownership { incarnation: session.incarnation, epoch: session.epoch },
+            lane,
+        };
+        let former = self.inner.registry.insert(key, registered);
+        if let Some(former) = &former {
+            former.owner.taken_over();
+        }
+        former.is_some()
+    }
+}
+
+/// Notes, when dropped, that a session may be online in the group without an owner here.
+struct Abandoned<'a> {
+    inbox: &'a Inbox,
+    /// `None`: it has one, or is offline.
+    key: Option<SessionKey>,
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        let Some(key) = self.key.take() else { return };
+        let mut abandoned = self.inbox.inner.abandoned.lock();
+        if abandoned.len() < ABANDONED_MAX {
+            abandoned.push(key);
+        } else {
+            self.inbox.inner.look_for_abandoned.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// The fence of a session's owner.
+pub(super) fn fence_of(session: &SessionRef) -> Fence<'_> {
+    Fence {
+        client: session.client.as_bytes(),
+        incarnation: session.incarnation.0,
+        epoch: session.epoch.0,
+    }
+}
+
+fn attach_of(request: &AttachRequest, create: bool, expiry_seconds: u32) -> Attach<'_> {
+    Attach {
+        client: request.client.as_bytes(),
+        principal: request.principal,
+        clean_start: request.clean_start,
+        create,
+        expiry_seconds,
+    }
+}
+
+fn session_ref(request: &AttachRequest, ownership: Ownership, kind: SessionKind) -> SessionRef {
+    SessionRef {
+        tenant: request.tenant,
+        client: request.client.clone(),
+        incarnation: ownership.incarnation,
+        epoch: ownership.epoch,
+        kind,
+    }
+}
+
+impl From<Contended> for AttachError {
+    fn from(contended: Contended) -> Self {
+        Self::Contended { waiting: contended.waiting }
+    }
+}

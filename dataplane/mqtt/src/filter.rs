@@ -1,0 +1,268 @@
+//! Topic filters and shared subscriptions: what a client subscribes to. The one parser of both.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::text::{MqttString, StringError, text_type};
+use crate::topic::{ORDERED_SHARE_PREFIX, SHARE_PREFIX, TopicLevels, TopicName, is_shared};
+
+/// Why text is not a topic filter. In SUBACK and UNSUBACK: 0x8F.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// Not a string of MQTT. In a packet this is malformed, never an answer per filter.
+    #[error(transparent)]
+    String(#[from] StringError),
+    /// Empty (MQTT-4.7.3-1).
+    #[error("is empty")]
+    Empty,
+    /// `#` shares its level or is not in the last one (MQTT-4.7.1-1).
+    #[error("holds # that is not a whole last level")]
+    Hash,
+    /// `+` shares its level (MQTT-4.7.1-2).
+    #[error("holds + that is not a whole level")]
+    Plus,
+    /// The share name is missing or empty, or holds a wildcard (MQTT-4.8.2-1, -2).
+    #[error("has no valid share name")]
+    ShareName,
+    /// A share name that no filter follows (MQTT-4.8.2-2).
+    #[error("has a share name without a filter")]
+    ShareWithoutFilter,
+    /// The filter of a shared subscription, or a plain one, begins as a shared subscription does.
+    #[error("begins as a shared subscription does")]
+    Reserved,
+    /// More levels than [`crate::DecodeLimits::topic_levels_max`].
+    #[error("has more than {max} levels")]
+    Levels {
+        /// The bound.
+        max: usize,
+    },
+}
+
+/// A topic filter: 1 to 65,535 bytes, wildcards in their places, not under `$share/` or `$oshare/`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicFilter(MqttString);
+
+text_type!(TopicFilter);
+
+impl TopicFilter {
+    /// Its levels, from the left.
+    pub fn levels(&self) -> FilterLevels<'_> {
+        FilterLevels(TopicLevels::new(self.as_bytes()))
+    }
+
+    /// Whether it holds `+` or `#`. Without, it matches one topic name only: the same text.
+    pub fn has_wildcard(&self) -> bool {
+        self.as_bytes()
+            .iter()
+            .any(|byte| matches!(byte, b'+' | b'#'))
+    }
+
+    /// Whether a message to this topic is for this filter (MQTT 5, 4.7).
+    ///
+    /// Linear in the shorter of both; no recursion.
+    pub fn matches(&self, topic: &TopicName) -> bool {
+        if topic.is_dollar() && matches!(self.as_bytes().first(), Some(b'+' | b'#')) {
+            return false;
+        }
+        let mut names = topic.levels();
+        for level in self.levels() {
+            match (level, names.next()) {
+                (FilterLevel::Hash, _) => return true,
+                (FilterLevel::Plus, Some(_)) => {}
+                (FilterLevel::Exact(wanted), Some(name)) if wanted == name => {}
+                (FilterLevel::Plus | FilterLevel::Exact(_), _) => return false,
+            }
+        }
+        names.next().is_none()
+    }
+}
+
+impl TryFrom<MqttString> for TopicFilter {
+    type Error = FilterError;
+
+    fn try_from(text: MqttString) -> Result<Self, FilterError> {
+        check_filter(text.as_bytes())?;
+        Ok(Self(text))
+    }
+}
+
+impl TryFrom<Bytes> for TopicFilter {
+    type Error = FilterError;
+
+    fn try_from(bytes: Bytes) -> Result<Self, FilterError> {
+        Self::try_from(MqttString::try_from(bytes)?)
+    }
+}
+
+impl TryFrom<&str> for TopicFilter {
+    type Error = FilterError;
+
+    fn try_from(text: &str) -> Result<Self, FilterError> {
+        Self::try_from(MqttString::try_from(text)?)
+    }
+}
+
+/// One level of a topic filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FilterLevel<'a> {
+    /// This text, which may be empty.
+    Exact(&'a [u8]),
+    /// `+`: any one level.
+    Plus,
+    /// `#`: this level's parent and everything below it. Always the last.
+    Hash,
+}
+
+/// The levels of a topic filter.
+#[derive(Debug, Clone)]
+pub struct FilterLevels<'a>(TopicLevels<'a>);
+
+impl<'a> Iterator for FilterLevels<'a> {
+    type Item = FilterLevel<'a>;
+
+    fn next(&mut self) -> Option<FilterLevel<'a>> {
+        Some(match self.0.next()? {
+            b"+" => FilterLevel::Plus,
+            b"#" => FilterLevel::Hash,
+            text => FilterLevel::Exact(text),
+        })
+    }
+}
+
+impl std::iter::FusedIterator for FilterLevels<'_> {}
+
+/// A share name: at least one character, none of `/ + #`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShareName(MqttString);
+
+text_type!(ShareName);
+
+impl TryFrom<MqttString> for ShareName {
+    type Error = FilterError;
+
+    fn try_from(text: MqttString) -> Result<Self, FilterError> {
+        let reserved = |byte: &u8| matches!(byte, b'/' | b'+' | b'#');
+        if text.is_empty() || text.as_bytes().iter().any(reserved) {
+            return Err(FilterError::ShareName);
+        }
+        Ok(Self(text))
+    }
+}
+
+impl TryFrom<Bytes> for ShareName {
+    type Error = FilterError;
+
+    fn try_from(bytes: Bytes) -> Result<Self, FilterError> {
+        Self::try_from(MqttString::try_from(bytes)?)
+    }
+}
+
+impl TryFrom<&str> for ShareName {
+    type Error = FilterError;
+
+    fn try_from(text: &str) -> Result<Self, FilterError> {
+        Self::try_from(MqttString::try_from(text)?)
+    }
+}
+
+/// Which group shares a subscription, and how.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share {
+    /// The group's name.
+    pub name: ShareName,
+    /// `$oshare/…`: each publisher's messages go to one member, in order. Otherwise `$share/…`.
+    pub ordered: bool,
+}
+
+/// What one subscription names: a topic filter, shared or not.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FilterSpec {
+    /// The group that shares it; `None` for a plain subscription.
+    pub share: Option<Share>,
+    /// The topics.
+    pub filter: TopicFilter,
+}
+
+impl FilterSpec {
+    /// A plain subscription.
+    pub const fn plain(filter: TopicFilter) -> Self {
+        Self {
+            share: None,
+            filter,
+        }
+    }
+
+    /// Reads `filter`, `$share/name/filter` or `$oshare/name/filter`. Shares the bytes.
+    ///
+    /// # Errors
+    /// Says which rule of MQTT 5, 4.7.1 or 4.8.2, the text breaks.
+    pub fn parse(text: &MqttString) -> Result<Self, FilterError> {
+        let bytes = text.as_bytes();
+        let (ordered, start) = if bytes.starts_with(SHARE_PREFIX) {
+            (false, SHARE_PREFIX.len())
+        } else if bytes.starts_with(ORDERED_SHARE_PREFIX) {
+            (true, ORDERED_SHARE_PREFIX.len())
+        } else {
+            return TopicFilter::try_from(text.clone()).map(Self::plain);
+        };
+        let slash = bytes[start..].iter().position(|byte| *byte == b'/');
+        let end = slash.map_or(bytes.len(), |at| start + at);
+        let name = ShareName::try_from(text.slice(start, end))?;
+        if end + 1 >= bytes.len() {
+            return Err(FilterError::ShareWithoutFilter);
+        }
+        Ok(Self {
+            share: Some(Share { name, ordered }),
+            filter: TopicFilter::try_from(text.slice(end + 1, bytes.len()))?,
+        })
+    }
+
+    /// Whether it is shared, ordered or not.
+    pub const fn is_shared(&self) -> bool {
+        self.share.is_some()
+    }
+}
+
+impl TryFrom<&str> for FilterSpec {
+    type Error = FilterError;
+
+    fn try_from(text: &str) -> Result<Self, FilterError> {
+        Self::parse(&MqttString::try_from(text)?)
+    }
+}
+
+impl fmt::Display for FilterSpec {
+    /// The text that [`FilterSpec::parse`] reads back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Share { name, ordered }) = &self.share {
+            let prefix = if *ordered { "$oshare" } else { "$share" };
+            write!(f, "{prefix}/{name}/")?;
+        }
+        fmt::Display::fmt(&self.filter, f)
+    }
+}
+
+/// Levels of a topic name or filter, counted without splitting it.
+pub(crate) fn level_count(text: &[u8]) -> usize {
+    1 + text.iter().filter(|byte| **byte == b'/').count()
+}
+
+fn check_filter(text: &[u8]) -> Result<(), FilterError> {
+    if text.is_empty() {
+        return Err(FilterError::Empty);
+    }
+    if is_shared(text) {
+        return Err(FilterError::Reserved);
+    }
+    let mut levels = TopicLevels::new(text);
+    while let Some(level) = levels.next() {
+        if level.contains(&b'#') && (level.len() > 1 || levels.next().is_some()) {
+            return Err(FilterError::Hash);
+        }
+        if level.contains(&b'+') && level.len() > 1 {
+            return Err(FilterError::Plus);
+        }
+    }
+    Ok(())
+}

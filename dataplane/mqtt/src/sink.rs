@@ -1,0 +1,147 @@
+//! Writing: lengths, fields and properties onto the end of a buffer; and the variable byte integer
+//! both ways.
+
+use bytes::{BufMut as _, BytesMut};
+
+use crate::error::{EncodeError, Fault};
+use crate::packet::PacketType;
+use crate::property::put_field;
+use crate::text::{FIELD_BYTES_MAX, MqttString};
+use crate::user_properties::UserProperties;
+
+/// The largest variable byte integer (MQTT 5, 1.5.5), and so the largest remaining length.
+pub(crate) const VARINT_MAX: u32 = 268_435_455;
+
+/// Reads a variable byte integer and its length in bytes. `None`: more bytes are needed.
+pub(crate) fn read_varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Fault> {
+    let mut value = 0;
+    for (at, byte) in bytes.iter().take(4).enumerate() {
+        value |= u32::from(byte & 0x7F) << (7 * at);
+        if byte & 0x80 == 0 {
+            if at > 0 && *byte == 0 {
+                return Err(Fault::malformed("a length is not in its shortest form"));
+            }
+            return Ok(Some((value, at + 1)));
+        }
+    }
+    if bytes.len() >= 4 {
+        return Err(Fault::malformed("a length has more than four bytes"));
+    }
+    Ok(None)
+}
+
+/// Bytes that a variable byte integer takes.
+pub(crate) const fn varint_len(value: u32) -> usize {
+    match value {
+        0..=0x7F => 1,
+        0x80..=0x3FFF => 2,
+        0x4000..=0x1F_FFFF => 3,
+        _ => 4,
+    }
+}
+
+/// The bytes of a variable byte integer, of which the first [`varint_len`] count.
+pub(crate) fn varint_bytes(value: u32) -> [u8; 4] {
+    let group = |shift: u32| {
+        let more = u32::from(value >> shift > 0x7F) << 7;
+        ((value >> shift) & 0x7F | more).to_le_bytes()[0]
+    };
+    [group(0), group(7), group(14), group(21)]
+}
+
+/// Writes one packet: what `body` writes, behind its first byte and remaining length. On an error
+/// nothing stays written.
+pub(crate) fn put_packet(
+    out: &mut BytesMut,
+    first_byte: u8,
+    body: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
+    let start = out.len();
+    out.put_u8(first_byte);
+    let result = put_prefixed(out, body);
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
+/// Writes what `body` writes, behind its length as a variable byte integer.
+///
+/// One byte is kept free for the length; a body of 128 bytes or more moves up once.
+pub(crate) fn put_prefixed(
+    out: &mut BytesMut,
+    body: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
+    let start = out.len();
+    out.put_u8(0);
+    body(out)?;
+    let len = out.len() - start - 1;
+    let value = checked_len(len)?;
+    let prefix = varint_len(value);
+    if prefix > 1 {
+        out.put_bytes(0, prefix - 1);
+        out.copy_within(start + 1..start + 1 + len, start + prefix);
+    }
+    out[start..start + prefix].copy_from_slice(&varint_bytes(value)[..prefix]);
+    Ok(())
+}
+
+/// A length that a variable byte integer can say.
+pub(crate) fn checked_len(len: usize) -> Result<u32, EncodeError> {
+    u32::try_from(len)
+        .ok()
+        .filter(|value| *value <= VARINT_MAX)
+        .ok_or(EncodeError::PacketTooLong { len })
+}
+
+/// A list must have an entry.
+pub(crate) const fn check_not_empty(len: usize, packet: PacketType) -> Result<(), EncodeError> {
+    match len {
+        0 => Err(EncodeError::Empty(packet)),
+        _ => Ok(()),
+    }
+}
+
+/// A binary field.
+pub(crate) fn put_binary(
+    out: &mut BytesMut,
+    field: &'static str,
+    bytes: &[u8],
+) -> Result<(), EncodeError> {
+    if bytes.len() > FIELD_BYTES_MAX {
+        let len = bytes.len();
+        return Err(EncodeError::FieldTooLong { field, len });
+    }
+    put_field(out, bytes);
+    Ok(())
+}
+
+/// A property of one byte.
+pub(crate) fn put_u8_property(out: &mut BytesMut, identifier: u8, value: u8) {
+    out.put_slice(&[identifier, value]);
+}
+
+/// A property of two bytes.
+pub(crate) fn put_u16_property(out: &mut BytesMut, identifier: u8, value: u16) {
+    out.put_u8(identifier);
+    out.put_u16(value);
+}
+
+/// A property of four bytes.
+pub(crate) fn put_u32_property(out: &mut BytesMut, identifier: u8, value: u32) {
+    out.put_u8(identifier);
+    out.put_u32(value);
+}
+
+/// A string property, if there is one.
+pub(crate) fn put_text_property(out: &mut BytesMut, identifier: u8, text: Option<&MqttString>) {
+    if let Some(text) = text {
+        out.put_u8(identifier);
+        put_field(out, text.as_bytes());
+    }
+}
+
+/// The user properties of a packet.
+pub(crate) fn put_user_properties(out: &mut BytesMut, properties: &UserProperties) {
+    out.extend_from_slice(properties.as_bytes());
+}

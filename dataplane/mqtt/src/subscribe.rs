@@ -1,0 +1,351 @@
+//! SUBSCRIBE and SUBACK.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use crate::cursor::{Context, Cursor};
+use crate::error::{EncodeError, Fault};
+use crate::filter::{FilterError, FilterSpec, level_count};
+use crate::limits::DecodeLimits;
+use crate::packet::PacketType;
+use crate::property;
+use crate::reason::{ReasonCode, v3_suback_code};
+use crate::scan::{MISPLACED, SUBSCRIPTION_ID_ZERO};
+use crate::sink::{
+    check_not_empty, put_packet, put_prefixed, put_text_property, put_user_properties,
+    varint_bytes, varint_len,
+};
+use crate::text::MqttString;
+use crate::user_properties::UserProperties;
+use crate::values::{PacketId, ProtocolVersion, Qos, SubscriptionId};
+
+/// SUBSCRIBE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscribe {
+    /// What SUBACK repeats.
+    pub packet_id: PacketId,
+    /// What deliveries for these subscriptions carry.
+    pub subscription_id: Option<SubscriptionId>,
+    /// What is asked for, in order: at least one.
+    pub filters: Vec<SubscribeFilter>,
+    /// Valid filters after those, which were past [`DecodeLimits::filters_max`]: each is to be
+    /// answered with 0x97. Not encoded.
+    pub excess: usize,
+    /// The client's own.
+    pub user_properties: UserProperties,
+}
+
+impl Subscribe {
+    /// Of these filters, without properties.
+    pub const fn new(packet_id: PacketId, filters: Vec<SubscribeFilter>) -> Self {
+        Self {
+            packet_id,
+            subscription_id: None,
+            filters,
+            excess: 0,
+            user_properties: UserProperties::EMPTY,
+        }
+    }
+}
+
+/// One filter of a SUBSCRIBE: its text, and what it says if it says anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscribeFilter {
+    text: MqttString,
+    spec: Result<FilterSpec, FilterError>,
+    /// How it is subscribed to.
+    pub options: SubscriptionOptions,
+}
+
+impl SubscribeFilter {
+    /// This text, well formed or not.
+    pub fn new(text: MqttString, options: SubscriptionOptions) -> Self {
+        Self {
+            spec: FilterSpec::parse(&text),
+            text,
+            options,
+        }
+    }
+
+    /// The text as it was sent.
+    pub const fn text(&self) -> &MqttString {
+        &self.text
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// It is ill formed: SUBACK answers 0x8F (MQTT 5), 0x80 (3.1.1), or the connection closes (3.1).
+    pub const fn spec(&self) -> Result<&FilterSpec, FilterError> {
+        match &self.spec {
+            Ok(spec) => Ok(spec),
+            Err(error) => Err(*error),
+        }
+    }
+}
+
+/// Subscription options (MQTT 5, 3.8.3.1). Below MQTT 5 only the QoS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct SubscriptionOptions {
+    /// The maximum QoS.
+    pub qos: Qos,
+    /// What the subscriber publishes itself does not come back.
+    pub no_local: bool,
+    /// RETAIN stays as it was published; otherwise it is 0 on live messages.
+    pub retain_as_published: bool,
+    /// Which retained messages come at once.
+    pub retain_handling: RetainHandling,
+}
+
+impl SubscriptionOptions {
+    /// This QoS, everything else as in 3.1.1.
+    pub const fn new(qos: Qos) -> Self {
+        Self {
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::Send,
+        }
+    }
+
+    /// The byte on the wire of MQTT 5.
+    pub const fn as_u8(self) -> u8 {
+        self.qos.as_u8()
+            | (self.no_local as u8) << 2
+            | (self.retain_as_published as u8) << 3
+            | self.retain_handling.as_u8() << 4
+    }
+
+    fn decode(byte: u8, version: ProtocolVersion) -> Result<Self, Fault> {
+        let reserved = match version {
+            ProtocolVersion::V5 => 0b1100_0000,
+            ProtocolVersion::V31 | ProtocolVersion::V311 => 0b1111_1100,
+        };
+        if byte & reserved != 0 {
+            return Err(Fault::malformed("reserved bits of the options are set"));
+        }
+        Ok(Self {
+            qos: Qos::try_from(byte & 0b11)
+                .map_err(|_| Fault::malformed("QoS 3 does not exist"))?,
+            no_local: byte & 0b100 != 0,
+            retain_as_published: byte & 0b1000 != 0,
+            retain_handling: match byte >> 4 {
+                0 => RetainHandling::Send,
+                1 => RetainHandling::SendIfNew,
+                2 => RetainHandling::DoNotSend,
+                _ => return Err(Fault::protocol("retain handling 3 does not exist")),
+            },
+        })
+    }
+}
+
+/// Which retained messages a new subscription gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(u8)]
+pub enum RetainHandling {
+    /// 0: all that match.
+    #[default]
+    Send = 0,
+    /// 1: all that match, if the subscription did not exist.
+    SendIfNew = 1,
+    /// 2: none.
+    DoNotSend = 2,
+}
+
+impl RetainHandling {
+    /// 0, 1 or 2.
+    pub const fn as_u8(self) -> u8 {
+        match self {
+            Self::Send => 0,
+            Self::SendIfNew => 1,
+            Self::DoNotSend => 2,
+        }
+    }
+}
+
+/// SUBACK.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubAck {
+    /// The SUBSCRIBE's.
+    pub packet_id: PacketId,
+    /// Granted QoS or failure, a code per filter, in their order. 3.1.1 says each failure as 0x80;
+    /// 3.1 knows none.
+    pub codes: Vec<ReasonCode>,
+    /// Words for people.
+    pub reason_string: Option<MqttString>,
+    /// The server's own.
+    pub user_properties: UserProperties,
+}
+
+impl SubAck {
+    /// These codes without words.
+    pub const fn new(packet_id: PacketId, codes: Vec<ReasonCode>) -> Self {
+        Self {
+            packet_id,
+            codes,
+            reason_string: None,
+            user_properties: UserProperties::EMPTY,
+        }
+    }
+}
+
+pub(crate) fn decode(frame: Bytes, context: Context<'_>) -> Result<Subscribe, Fault> {
+    let mut body = Cursor::new(frame);
+    let mut subscribe = Subscribe::new(body.packet_id()?, Vec::new());
+    if context.version.is_v5() {
+        let mut section = body.properties(context.limits)?;
+        while let Some(identifier) = section.next_identifier()? {
+            match identifier {
+                property::SUBSCRIPTION_ID => {
+                    let id = SubscriptionId::new(section.cursor.varint()?);
+                    subscribe.subscription_id = Some(id.ok_or(SUBSCRIPTION_ID_ZERO)?);
+                }
+                _ => return Err(MISPLACED),
+            }
+        }
+        subscribe.user_properties = section.finish();
+    }
+    if body.is_empty() {
+        return Err(Fault::protocol("there is no topic filter"));
+    }
+    // Most carry a single filter; the shortest has four bytes.
+    let filters_guess = (body.remaining() / FILTER_BYTES_USUAL + 1).min(context.limits.filters_max);
+    subscribe.filters.reserve_exact(filters_guess);
+    while !body.is_empty() {
+        let text = body.string(NOT_A_FILTER)?;
+        let options = SubscriptionOptions::decode(body.u8()?, context.version)?;
+        if subscribe.filters.len() < context.limits.filters_max {
+            let filter = SubscribeFilter::new(text, options);
+            subscribe
+                .filters
+                .push(checked_filter(filter, context.limits)?);
+        } else {
+            subscribe.excess += 1;
+        }
+    }
+    Ok(subscribe)
+}
+
+/// Bytes of a usual filter in SUBSCRIBE: sizes the list. A wrong guess costs memory of the order
+/// of the packet, or a second allocation.
+const FILTER_BYTES_USUAL: usize = 24;
+
+/// What is said of a filter that is no UTF-8 string.
+pub(crate) const NOT_A_FILTER: &str = "topic filter is not a valid UTF-8 string";
+
+fn checked_filter(
+    mut filter: SubscribeFilter,
+    limits: &DecodeLimits,
+) -> Result<SubscribeFilter, Fault> {
+    let shared = filter.spec.as_ref().is_ok_and(FilterSpec::is_shared);
+    if filter.options.no_local && shared {
+        return Err(Fault::protocol("no local is set on a shared subscription"));
+    }
+    filter.spec = bounded_spec(filter.spec, limits);
+    Ok(filter)
+}
+
+/// The levels of a filter are bounded.
+pub(crate) fn bounded_spec(
+    spec: Result<FilterSpec, FilterError>,
+    limits: &DecodeLimits,
+) -> Result<FilterSpec, FilterError> {
+    let spec = spec?;
+    let max = limits.topic_levels_max;
+    let text = spec.filter.as_bytes();
+    if text.len() < max || level_count(text) <= max {
+        return Ok(spec);
+    }
+    Err(FilterError::Levels { max })
+}
+
+pub(crate) fn encode(
+    subscribe: &Subscribe,
+    version: ProtocolVersion,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    check_not_empty(subscribe.filters.len(), PacketType::Subscribe)?;
+    put_packet(out, PacketType::Subscribe.first_byte(), |out| {
+        out.put_u16(subscribe.packet_id.get());
+        if version.is_v5() {
+            put_prefixed(out, |out| {
+                if let Some(id) = subscribe.subscription_id {
+                    out.put_u8(property::SUBSCRIPTION_ID);
+                    out.put_slice(&varint_bytes(id.get())[..varint_len(id.get())]);
+                }
+                put_user_properties(out, &subscribe.user_properties);
+                Ok(())
+            })?;
+        }
+        for filter in &subscribe.filters {
+            property::put_field(out, filter.text.as_bytes());
+            out.put_u8(match version {
+                ProtocolVersion::V5 => filter.options.as_u8(),
+                ProtocolVersion::V31 | ProtocolVersion::V311 => filter.options.qos.as_u8(),
+            });
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn decode_suback(frame: Bytes, context: Context<'_>) -> Result<SubAck, Fault> {
+    let mut body = Cursor::new(frame);
+    let mut suback = SubAck::new(body.packet_id()?, Vec::new());
+    if context.version.is_v5() {
+        let mut section = body.properties(context.limits)?;
+        while let Some(identifier) = section.next_identifier()? {
+            match identifier {
+                property::REASON_STRING => suback.reason_string = section.string()?,
+                _ => return Err(MISPLACED),
+            }
+        }
+        suback.user_properties = section.finish();
+    }
+    if body.is_empty() {
+        return Err(Fault::protocol("there is no reason code"));
+    }
+    suback.codes.reserve_exact(body.remaining());
+    while !body.is_empty() {
+        let code = body.reason(PacketType::SubAck)?;
+        let listed = match context.version {
+            ProtocolVersion::V5 => true,
+            ProtocolVersion::V311 => code.as_u8() <= 2 || code.as_u8() == 0x80,
+            ProtocolVersion::V31 => code.as_u8() <= 2,
+        };
+        if !listed {
+            return Err(Fault::protocol("a return code that does not exist"));
+        }
+        suback.codes.push(code);
+    }
+    Ok(suback)
+}
+
+pub(crate) fn encode_suback(
+    suback: &SubAck,
+    version: ProtocolVersion,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let packet = PacketType::SubAck;
+    check_not_empty(suback.codes.len(), packet)?;
+    put_packet(out, packet.first_byte(), |out| {
+        out.put_u16(suback.packet_id.get());
+        if version.is_v5() {
+            put_prefixed(out, |out| {
+                put_text_property(out, property::REASON_STRING, suback.reason_string.as_ref());
+                put_user_properties(out, &suback.user_properties);
+                Ok(())
+            })?;
+        }
+        for reason in suback.codes.iter().copied() {
+            if !reason.is_listed_for(packet) {
+                return Err(EncodeError::Reason { packet, reason });
+            }
+            let code = match version {
+                ProtocolVersion::V5 => Some(reason.as_u8()),
+                ProtocolVersion::V31 | ProtocolVersion::V311 => v3_suback_code(reason, version),
+            };
+            let what = "failure code in SUBACK";
+            out.put_u8(code.ok_or(EncodeError::Version { version, what })?);
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,12 @@
+//! The codec from outside: golden bytes, hostile bytes, round trips, feeding.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod feeding;
+mod filters;
+mod golden;
+mod harness;
+mod hostile;
+mod round_trip;
+mod versions;
+mod zero_copy;

@@ -1,0 +1,271 @@
+//! Which batches of a proposer were applied, and what they answered.
+//!
+//! A proposer numbers its batches 1, 2, 3… within its incarnation. A group applies only the next
+//! number, so a batch that is sent again changes nothing, and one that overtook another is not
+//! applied out of order. The answers of the last few batches are kept, so that a repeat is
+//! answered as the first time: O(nodes) state, [`ANSWERS_KEPT`] rows a node.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tessera_tenancy::{Incarnation, NodeId};
+
+use crate::batch::{BatchHeader, ProposerId};
+use crate::bytes_io::{Reader, put_part};
+
+/// Batches of a node whose answers are kept: as many as it may have in flight.
+pub(crate) const ANSWERS_KEPT: u64 = 8;
+/// Answers of one batch above this are not kept; a repeat is told so.
+pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024;
+
+/// What a batch number means to a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The next one: apply it.
+    Next,
+    /// Applied before; its answers if they are kept.
+    Repeat(Option<Vec<Bytes>>),
+    /// Not the next one: one before it is missing.
+    Gap {
+        /// The number that would be applied.
+        expected: u64,
+    },
+    /// The node has begun a later life since.
+    Stale,
+}
+
+/// The proposers that a group knows.
+#[derive(Debug, Default)]
+pub(crate) struct Proposers(BTreeMap<NodeId, Proposer>);
+
+#[derive(Debug)]
+struct Proposer {
+    incarnation: Incarnation,
+    last: u64,
+    /// By number modulo [`ANSWERS_KEPT`].
+    kept: BTreeMap<u64, Kept>,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    number: u64,
+    answers: Option<Vec<Bytes>>,
+}
+
+/// The row that remembers a batch: its key within the group, and its value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct AnswerRow {
+    pub(crate) key: [u8; 9],
+    pub(crate) value: Vec<u8>,
+}
+
+impl Proposers {
+    /// Whether a batch is applied now.
+    pub(crate) fn judge(&self, batch: &BatchHeader) -> Verdict {
+        let ProposerId { node, incarnation } = batch.proposer;
+        let known = self
+            .0
+            .get(&node)
+            .filter(|known| known.incarnation >= incarnation);
+        let Some(known) = known else {
+            return judge_number(None, batch.number);
+        };
+        if known.incarnation > incarnation {
+            return Verdict::Stale;
+        }
+        judge_number(Some(known), batch.number)
+    }
+
+    /// Remembers an applied batch; the row must be written in the same transaction.
+    pub(crate) fn record(&mut self, batch: &BatchHeader, answers: &[Bytes]) -> AnswerRow {
+        let is_small = answers.iter().map(Bytes::len).sum::<usize>() <= ANSWERS_BYTES_MAX;
+        let answers = is_small.then(|| answers.to_vec());
+        let row = encode(batch, answers.as_deref());
+        self.remember(batch.proposer, batch.number, answers);
+        row
+    }
+
+    /// Takes in a row that was stored. Rows come in any order.
+    pub(crate) fn load(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let mut key = Reader::new(key);
+        let node = NodeId(u64::from_be_bytes(key.array()?));
+        let mut value = Reader::new(value);
+        let incarnation = Incarnation(value.u64()?);
+        let number = value.u64()?;
+        let answers = match value.u8()? {
+            0 => None,
+            1 => Some(read_answers(value)?),
+            2.. => return None,
+        };
+        self.remember(ProposerId { node, incarnation }, number, answers);
+        Some(())
+    }
+
+    fn remember(&mut self, proposer: ProposerId, number: u64, answers: Option<Vec<Bytes>>) {
+        let known = self
+            .0
+            .entry(proposer.node)
+            .or_insert_with(|| Proposer::new(proposer));
+        if known.incarnation > proposer.incarnation {
+            return;
+        }
+        if known.incarnation < proposer.incarnation {
+            *known = Proposer::new(proposer);
+        }
+        known.last = known.last.max(number);
+        known
+            .kept
+            .insert(number % ANSWERS_KEPT, Kept { number, answers });
+    }
+}
+
+impl Proposer {
+    const fn new(proposer: ProposerId) -> Self {
+        Self {
+            incarnation: proposer.incarnation,
+            last: 0,
+            kept: BTreeMap::new(),
+        }
+    }
+}
+
+fn judge_number(known: Option<&Proposer>, number: u64) -> Verdict {
+    let last = known.map_or(0, |known| known.last);
+    if number == last + 1 {
+        return Verdict::Next;
+    }
+    if number > last || number == 0 {
+        return Verdict::Gap { expected: last + 1 };
+    }
+    let kept = known.and_then(|known| known.kept.get(&(number % ANSWERS_KEPT)));
+    Verdict::Repeat(
+        kept.filter(|kept| kept.number == number)
+            .and_then(|kept| kept.answers.clone()),
+    )
+}
+
+/// `incarnation u64 | number u64 | kept u8 | (count u32 | (len u32 | bytes)…)?`
+fn encode(batch: &BatchHeader, answers: Option<&[Bytes]>) -> AnswerRow {
+    let mut key = [0; 9];
+    key[..8].copy_from_slice(&batch.proposer.node.0.to_be_bytes());
+    key[8] = u8::try_from(batch.number % ANSWERS_KEPT).unwrap_or(0);
+    let mut value = Vec::with_capacity(32);
+    value.extend_from_slice(&batch.proposer.incarnation.0.to_le_bytes());
+    value.extend_from_slice(&batch.number.to_le_bytes());
+    value.push(u8::from(answers.is_some()));
+    if let Some(answers) = answers {
+        value.extend_from_slice(
+            &u32::try_from(answers.len())
+                .unwrap_or(u32::MAX)
+                .to_le_bytes(),
+        );
+        for answer in answers {
+            put_part(&mut value, answer);
+        }
+    }
+    AnswerRow { key, value }
+}
+
+fn read_answers(mut value: Reader<'_>) -> Option<Vec<Bytes>> {
+    let count = value.u32()?;
+    (0..count)
+        .map(|_| value.part().map(Bytes::copy_from_slice))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(node: u64, incarnation: u64, number: u64) -> BatchHeader {
+        BatchHeader {
+            proposer: ProposerId {
+                node: NodeId(node),
+                incarnation: Incarnation(incarnation),
+            },
+            number,
+            time_ms: 0,
+        }
+    }
+
+    fn answer(text: &'static str) -> Vec<Bytes> {
+        vec![Bytes::from_static(text.as_bytes())]
+    }
+
+    #[test]
+    fn only_the_next_number_is_applied_and_a_repeat_is_answered_as_before() {
+        let mut proposers = Proposers::default();
+        assert_eq!(
+            proposers.judge(&batch(1, 1, 2)),
+            Verdict::Gap { expected: 1 }
+        );
+        assert_eq!(proposers.judge(&batch(1, 1, 1)), Verdict::Next);
+        proposers.record(&batch(1, 1, 1), &answer("one"));
+        assert_eq!(
+            proposers.judge(&batch(1, 1, 1)),
+            Verdict::Repeat(Some(answer("one")))
+        );
+        assert_eq!(
+            proposers.judge(&batch(1, 1, 3)),
+            Verdict::Gap { expected: 2 }
+        );
+        assert_eq!(
+            proposers.judge(&batch(2, 1, 1)),
+            Verdict::Next,
+            "another node counts alone"
+        );
+    }
+
+    #[test]
+    fn a_later_life_starts_again_and_an_earlier_one_is_refused() {
+        let mut proposers = Proposers::default();
+        proposers.record(&batch(1, 5, 1), &answer("old"));
+        assert_eq!(proposers.judge(&batch(1, 6, 1)), Verdict::Next);
+        proposers.record(&batch(1, 6, 1), &answer("new"));
+        assert_eq!(proposers.judge(&batch(1, 5, 2)), Verdict::Stale);
+        assert_eq!(
+            proposers.judge(&batch(1, 6, 1)),
+            Verdict::Repeat(Some(answer("new")))
+        );
+    }
+
+    #[test]
+    fn an_answer_out_of_the_ring_is_told_to_be_forgotten() {
+        let mut proposers = Proposers::default();
+        for number in 1..=ANSWERS_KEPT + 1 {
+            proposers.record(&batch(1, 1, number), &answer("x"));
+        }
+        assert_eq!(proposers.judge(&batch(1, 1, 1)), Verdict::Repeat(None));
+        assert_eq!(
+            proposers.judge(&batch(1, 1, 2)),
+            Verdict::Repeat(Some(answer("x")))
+        );
+        let large = vec![Bytes::from(vec![0; ANSWERS_BYTES_MAX + 1])];
+        proposers.record(&batch(2, 1, 1), &large);
+        assert_eq!(proposers.judge(&batch(2, 1, 1)), Verdict::Repeat(None));
+    }
+
+    #[test]
+    fn rows_rebuild_the_same_memory_in_any_order() {
+        let mut proposers = Proposers::default();
+        let mut rows: BTreeMap<[u8; 9], Vec<u8>> = BTreeMap::new();
+        for header in (1..=12)
+            .map(|n| batch(1, 1, n))
+            .chain((1..=3).map(|n| batch(1, 2, n)))
+        {
+            let row = proposers.record(&header, &answer("a"));
+            rows.insert(row.key, row.value);
+        }
+        assert!(rows.len() <= usize::try_from(ANSWERS_KEPT).unwrap());
+        let mut again = Proposers::default();
+        for (key, value) in rows.iter().rev() {
+            again.load(key, value).unwrap();
+        }
+        assert_eq!(
+            again.judge(&batch(1, 2, 3)),
+            Verdict::Repeat(Some(answer("a")))
+        );
+        assert_eq!(again.judge(&batch(1, 2, 4)), Verdict::Next);
+        assert_eq!(again.judge(&batch(1, 1, 13)), Verdict::Stale);
+    }
+}

@@ -1,0 +1,46 @@
+//! Load scenarios: what a broker does per CPU-second, and how long its messages take.
+//!
+//! # Contents
+//! - `pairs`: pairs of clients, a publisher and a subscriber each, at QoS 0 or 1.
+//! - `client`: the smallest MQTT client that can generate load. `target`: which broker, which process.
+//! - `cpu`: CPU time of the broker's processes. `report`: one run's figures, as a table and as JSON.
+//!
+//! Every scenario runs against any broker, so that two can be measured side by side in one session.
+//! Loops are closed and bounded in count and time; a run ends by itself.
+
+mod client;
+mod cpu;
+mod pairs;
+mod report;
+mod target;
+
+use clap::{Parser, Subcommand};
+
+use crate::target::TargetOptions;
+
+/// Measures an MQTT broker.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    target: TargetOptions,
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// Pairs of clients: each publisher's messages go to one subscriber.
+    Pairs(pairs::PairsOptions),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let target = arguments.target.resolve()?;
+    let report = match arguments.scenario {
+        Scenario::Pairs(options) => pairs::run(&target, &options).await?,
+    };
+    report.print();
+    Ok(())
+}
