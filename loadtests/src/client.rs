@@ -3,8 +3,9 @@
 use anyhow::{Context as _, bail, ensure};
 use bytes::BytesMut;
 use tessera_mqtt::{
-    ClientId, Connect, DecodeLimits, Decoder, MqttString, Packet, PacketId, Password,
-    ProtocolVersion, Qos, ReasonCode, Subscribe, SubscribeFilter, SubscriptionOptions, encode,
+    ClientId, Connect, DecodeLimits, Decoder, Message, MqttString, Packet, PacketId, Password,
+    ProtocolVersion, Publish, Qos, ReasonCode, Subscribe, SubscribeFilter, SubscriptionOptions,
+    TopicName, encode,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -56,6 +57,15 @@ pub(crate) struct Client {
 impl Client {
     /// Connects with a clean session.
     pub(crate) async fn connect(target: &Target, client_id: &str) -> anyhow::Result<Self> {
+        Ok(Self::open(target, client_id, true).await?.0)
+    }
+
+    /// Connects to a session that outlives its connections; says whether it was there.
+    pub(crate) async fn resume(target: &Target, client_id: &str) -> anyhow::Result<(Self, bool)> {
+        Self::open(target, client_id, false).await
+    }
+
+    async fn open(target: &Target, client_id: &str, clean: bool) -> anyhow::Result<(Self, bool)> {
         let stream = TcpStream::connect(&target.address)
             .await
             .with_context(|| format!("connecting to {}", target.address))?;
@@ -69,6 +79,7 @@ impl Client {
         };
         let mut client = Self { receiver, sender };
         let mut connect = Connect::new(VERSION, Some(ClientId::try_from(client_id)?));
+        connect.clean_start = clean;
         connect.username = target
             .username
             .as_deref()
@@ -77,10 +88,14 @@ impl Client {
         connect.password = target.password.clone().map(Password::new);
         client.send(&Packet::Connect(Box::new(connect))).await?;
         let answer = client.receiver.packet().await?;
-        let accepted =
-            matches!(&answer, Packet::ConnAck(connack) if connack.reason == ReasonCode::Success);
-        ensure!(accepted, "CONNECT was answered with {answer:?}");
-        Ok(client)
+        let Packet::ConnAck(connack) = &answer else {
+            bail!("CONNECT was answered with {answer:?}")
+        };
+        ensure!(
+            connack.reason == ReasonCode::Success,
+            "CONNECT was answered with {answer:?}"
+        );
+        Ok((client, connack.session_present))
     }
 
     /// Subscribes to one filter and waits for the SUBACK.
@@ -95,6 +110,30 @@ impl Client {
             if suback.codes.iter().all(|code| !code.is_failure()));
         ensure!(granted, "SUBSCRIBE was answered with {answer:?}");
         Ok(())
+    }
+
+    /// Sets a topic's retained message and waits for the PUBACK.
+    pub(crate) async fn retain(&mut self, topic: &str, payload: &str) -> anyhow::Result<()> {
+        let mut message = Message::new(TopicName::try_from(topic)?, payload.to_owned());
+        message.retain = true;
+        message.qos = Qos::AtLeastOnce;
+        self.send(&Packet::Publish(Publish::new(message, PacketId::new(1))))
+            .await?;
+        let answer = self.receiver.packet().await?;
+        ensure!(
+            matches!(answer, Packet::PubAck(_)),
+            "PUBLISH was answered with {answer:?}"
+        );
+        Ok(())
+    }
+
+    /// The next message; other packets are passed over.
+    pub(crate) async fn next_publish(&mut self) -> anyhow::Result<Publish> {
+        loop {
+            if let Packet::Publish(publish) = self.receiver.packet().await? {
+                return Ok(publish);
+            }
+        }
     }
 
     async fn send(&mut self, packet: &Packet) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! # Contents
 //! - `pairs`: pairs of clients, a publisher and a subscriber each, at QoS 0 or 1.
+//! - `kill_rounds`: kills the node under load and looks for what was acknowledged and is missing.
 //! - `client`: the smallest MQTT client that can generate load. `target`: which broker, which process.
 //! - `cpu`: CPU time of the broker's processes. `report`: one run's figures, as a table and as JSON.
 //!
@@ -10,10 +11,12 @@
 
 mod client;
 mod cpu;
+mod kill_rounds;
 mod pairs;
 mod report;
 mod target;
 
+use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 
 use crate::target::TargetOptions;
@@ -32,15 +35,31 @@ struct Arguments {
 enum Scenario {
     /// Pairs of clients: each publisher's messages go to one subscriber.
     Pairs(pairs::PairsOptions),
+    /// Kills the node of a `tessera dev` under load, and looks for what is missing.
+    KillRounds(kill_rounds::KillOptions),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let target = arguments.target.resolve()?;
-    let report = match arguments.scenario {
-        Scenario::Pairs(options) => pairs::run(&target, &options).await?,
-    };
-    report.print();
-    Ok(())
+    match arguments.scenario {
+        Scenario::Pairs(options) => {
+            let target = arguments.target.resolve()?;
+            pairs::run(&target, &options).await?.print();
+            Ok(())
+        }
+        Scenario::KillRounds(options) => {
+            let ready = arguments
+                .target
+                .ready_file()
+                .context("kill-rounds needs --ready-file")?;
+            let report = kill_rounds::run(&ready, &options).await?;
+            report::print_json(&report);
+            ensure!(
+                report.is_clean(),
+                "something acknowledged was lost, or something was made up"
+            );
+            Ok(())
+        }
+    }
 }

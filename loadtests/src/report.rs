@@ -29,6 +29,13 @@ pub(crate) struct Latency {
     pub(crate) max: u64,
 }
 
+/// Any figures as one line of JSON on standard output.
+pub(crate) fn print_json(figures: &impl Serialize) {
+    let json = serde_json::to_string(figures).unwrap_or_default();
+    // A reader that is gone wants no figures.
+    writeln!(std::io::stdout(), "{json}").unwrap_or_default();
+}
+
 impl Report {
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     pub(crate) fn new(
@@ -78,11 +85,9 @@ impl Report {
             latency.p999,
             latency.max,
         );
-        let json = serde_json::to_string(self).unwrap_or_default();
-        // A reader that is gone wants no figures.
         std::io::stderr()
             .write_all(table.as_bytes())
             .unwrap_or_default();
-        writeln!(std::io::stdout(), "{json}").unwrap_or_default();
+        print_json(self);
     }
 }

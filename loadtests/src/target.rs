@@ -1,6 +1,6 @@
 //! Which broker is measured, and which of its processes are charged.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -55,7 +55,7 @@ struct Credential {
 impl TargetOptions {
     pub(crate) fn resolve(self) -> anyhow::Result<Target> {
         match self.ready_file {
-            Some(path) => from_ready_file(&path),
+            Some(path) => Self::from_ready_file(&path),
             None => Ok(Target {
                 address: format!("{}:{}", self.host, self.port),
                 username: self.username,
@@ -64,21 +64,27 @@ impl TargetOptions {
             }),
         }
     }
-}
 
-fn from_ready_file(path: &std::path::Path) -> anyhow::Result<Target> {
-    let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let ready: ReadyFile =
-        serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
-    let first = ready
-        .credentials
-        .into_iter()
-        .next()
-        .context("the ready file has no credential")?;
-    Ok(Target {
-        address: format!("{}:{}", ready.mqtt_host, ready.mqtt_port),
-        username: Some(first.username),
-        password: Some(first.password),
-        pids: ready.node_pids,
-    })
+    /// Where the ready file is, if one was named.
+    pub(crate) fn ready_file(&self) -> Option<PathBuf> {
+        self.ready_file.clone()
+    }
+
+    /// What a ready file says now.
+    pub(crate) fn from_ready_file(path: &Path) -> anyhow::Result<Target> {
+        let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        let ready: ReadyFile =
+            serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
+        let first = ready
+            .credentials
+            .into_iter()
+            .next()
+            .context("the ready file has no credential")?;
+        Ok(Target {
+            address: format!("{}:{}", ready.mqtt_host, ready.mqtt_port),
+            username: Some(first.username),
+            password: Some(first.password),
+            pids: ready.node_pids,
+        })
+    }
 }

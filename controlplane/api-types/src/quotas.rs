@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use tessera_tenancy::PlanSlug;
 use utoipa::ToSchema;
 
@@ -70,14 +71,27 @@ pub struct AtLimit {
 }
 
 /// What overrides the plan for one quota.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QuotaOverride {
     /// At least 1 and at most the platform's maximum; null is unlimited. Never absent.
-    // Without the attribute an absent `limit` would read as null: as unlimited.
-    #[serde(deserialize_with = "Option::deserialize")]
     #[schema(required = true)]
     pub limit: Option<u64>,
+}
+
+// Written out, since a derived one takes `[5]` for `{"limit": 5}`, and an absent limit for null,
+// which is unlimited.
+impl<'de> Deserialize<'de> for QuotaOverride {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let mut members = BTreeMap::<String, Option<u64>>::deserialize(from)?;
+        let limit = members
+            .remove("limit")
+            .ok_or_else(|| D::Error::missing_field("limit"))?;
+        match members.keys().next() {
+            None => Ok(Self { limit }),
+            Some(unknown) => Err(D::Error::unknown_field(unknown, &["limit"])),
+        }
+    }
 }
 
 /// `PUT /v1/platform/tenants/{tenant}/quotas`: these are all the overrides. A quota that is not
@@ -128,7 +142,14 @@ mod tests {
     fn null_is_unlimited_and_absent_is_refused() {
         let unlimited: QuotaOverride = serde_json::from_str(r#"{"limit":null}"#).unwrap();
         assert_eq!(unlimited.limit, None);
-        for refused in ["{}", r#"{"limit":-1}"#, r#"{"limit":1.5}"#, r#"{"limt":1}"#] {
+        for refused in [
+            "{}",
+            r#"{"limit":-1}"#,
+            r#"{"limit":1.5}"#,
+            r#"{"limt":1}"#,
+            "[1]",
+            r#"{"limit":1,"a":2}"#,
+        ] {
             assert!(
                 serde_json::from_str::<QuotaOverride>(refused).is_err(),
                 "{refused}"

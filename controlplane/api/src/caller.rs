@@ -27,7 +27,11 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn require(&self, scope: Scope) -> Result<(), ApiError> {
-        if self.role.grants(scope) { Ok(()) } else { Err(ApiError::forbidden(scope)) }
+        if self.role.grants(scope) {
+            Ok(())
+        } else {
+            Err(ApiError::forbidden(scope))
+        }
     }
 
     /// What its transactions may see.
@@ -52,19 +56,30 @@ impl FromRequestParts<Arc<App>> for Caller {
         // An unknown key and a wrong secret look alike.
         let row = found.filter(|row| row.digest.matches(&digest));
         let row = row.ok_or_else(|| ApiError::unauthenticated("there is no such API key"))?;
-        Ok(Self { key: row.id, name: row.name, role: row.role, tenant: row.tenant })
+        Ok(Self {
+            key: row.id,
+            name: row.name,
+            role: row.role,
+            tenant: row.tenant,
+        })
     }
 }
 
 /// When the request came in.
 pub(crate) fn started(parts: &Parts) -> Instant {
-    parts.extensions.get::<Started>().map_or_else(Instant::now, |started| started.0)
+    parts
+        .extensions
+        .get::<Started>()
+        .map_or_else(Instant::now, |started| started.0)
 }
 
 /// The key that came. Its checksum is verified here, so that a typing error costs no look-up.
 fn bearer(parts: &Parts) -> Result<GeneratedSecret, ApiError> {
     let needed = || ApiError::unauthenticated("send `Authorization: Bearer tsk_…`");
-    let header = parts.headers.get(header::AUTHORIZATION).ok_or_else(needed)?;
+    let header = parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .ok_or_else(needed)?;
     let text = header.to_str().map_err(|_| needed())?;
     let (scheme, token) = text.split_once(' ').ok_or_else(needed)?;
     if !scheme.eq_ignore_ascii_case("bearer") {

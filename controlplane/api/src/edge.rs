@@ -1,7 +1,7 @@
 //! What happens to every request, before and after its route.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -12,6 +12,7 @@ use futures_util::FutureExt as _;
 use tessera_api_types::headers::{PROBLEM_JSON, REQUEST_ID};
 use tessera_api_types::{ErrorCode, Problem};
 use tessera_tenancy::encode_hex;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -29,11 +30,31 @@ const INSTANCE_LEN_MAX: usize = 256;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Started(pub(crate) Instant);
 
+/// A request's place among those that are worked on at once. A request that only waits for the nodes
+/// gives it up, so that many of them cannot keep others out.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Slot {
+    pub(crate) fn give_up(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
 /// Names the request, bounds it, and writes its refusal out.
-pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn edge(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id = request_id(request.headers());
     let method = request.method().clone();
-    let path: String = request.uri().path().chars().take(INSTANCE_LEN_MAX).collect();
+    let path: String = request
+        .uri()
+        .path()
+        .chars()
+        .take(INSTANCE_LEN_MAX)
+        .collect();
     let started = Instant::now();
     request.extensions_mut().insert(Started(started));
     let answer = match check_head(request.headers()) {
@@ -45,7 +66,9 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, mut request: Request, next
         response.headers_mut().insert(REQUEST_ID, value);
     }
     // Answers hold secrets and rights: no cache in between may keep any.
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     tracing::debug!(
         %method, path, request_id = id, status = response.status().as_u16(),
         millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -65,10 +88,12 @@ pub(crate) async fn no_method(method: Method) -> ApiError {
     std::future::ready(ApiError::new(ErrorCode::MethodNotAllowed, detail)).await
 }
 
-async fn bounded(app: &App, request: Request, next: Next) -> Response {
-    let Ok(_permit) = app.requests.try_acquire() else {
+async fn bounded(app: &App, mut request: Request, next: Next) -> Response {
+    let Ok(permit) = app.requests.clone().try_acquire_owned() else {
         return ApiError::new(ErrorCode::Overloaded, "too many requests at once").into_response();
     };
+    let slot = Slot(Arc::new(Mutex::new(Some(permit))));
+    request.extensions_mut().insert(slot.clone());
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let route = AssertUnwindSafe(next.run(request)).catch_unwind();
     let outcome = if reads {
@@ -79,14 +104,22 @@ async fn bounded(app: &App, request: Request, next: Next) -> Response {
     } else {
         route.await
     };
+    slot.give_up();
     // The panic hook has logged it.
     outcome.unwrap_or_else(|_| ApiError::internal().into_response())
 }
 
 /// What no route wants to see.
 fn check_head(headers: &HeaderMap) -> Result<(), ApiError> {
-    if headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
-        return Err(ApiError::malformed("`Authorization` is given more than once"));
+    if headers
+        .get_all(header::AUTHORIZATION)
+        .iter()
+        .nth(1)
+        .is_some()
+    {
+        return Err(ApiError::malformed(
+            "`Authorization` is given more than once",
+        ));
     }
     let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
@@ -100,11 +133,21 @@ fn check_head(headers: &HeaderMap) -> Result<(), ApiError> {
 fn request_id(headers: &HeaderMap) -> String {
     let harmless = |text: &&str| {
         (1..=REQUEST_ID_LEN_MAX).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
-    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(harmless);
+    let given = headers
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(harmless);
     given.map_or_else(
-        || format!("req_{}", encode_hex(&random_bytes::<16>().unwrap_or_default())),
+        || {
+            format!(
+                "req_{}",
+                encode_hex(&random_bytes::<16>().unwrap_or_default())
+            )
+        },
         ToOwned::to_owned,
     )
 }

@@ -51,8 +51,10 @@ impl ApiError {
     }
 
     pub(crate) fn forbidden(scope: Scope) -> Self {
-        let mut error =
-            Self::new(ErrorCode::Forbidden, format!("this key's role lacks the scope {scope}"));
+        let mut error = Self::new(
+            ErrorCode::Forbidden,
+            format!("this key's role lacks the scope {scope}"),
+        );
         error.0.missing_scope = Some(scope.to_string());
         error
     }
@@ -66,15 +68,24 @@ impl ApiError {
 
     pub(crate) fn invalid(violations: Vec<Violation>) -> Self {
         let count = violations.len();
-        let plural = if count == 1 { "member is" } else { "members are" };
-        let mut error =
-            Self::new(ErrorCode::ValidationFailed, format!("{count} {plural} not as they must be"));
+        let plural = if count == 1 {
+            "member is"
+        } else {
+            "members are"
+        };
+        let mut error = Self::new(
+            ErrorCode::ValidationFailed,
+            format!("{count} {plural} not as they must be"),
+        );
         error.0.errors = violations.into_iter().map(field_error).collect();
         error
     }
 
     pub(crate) fn unavailable() -> Self {
-        Self::new(ErrorCode::StoreUnavailable, "the database does not answer; devices go on")
+        Self::new(
+            ErrorCode::StoreUnavailable,
+            "the database does not answer; devices go on",
+        )
     }
 
     pub(crate) fn internal() -> Self {

@@ -17,6 +17,10 @@ use crate::json::read_json;
 
 /// Longest body, in bytes. The largest that a request needs is a tenant with 32 labels.
 pub(crate) const BODY_LEN_MAX: usize = 64 * 1024;
+/// Longest part of a caller's text that a refusal repeats, in characters.
+const DETAIL_LEN_MAX: usize = 200;
+/// What axum puts before the name of a wrong parameter.
+const AXUM_SAYS: &str = "Failed to deserialize query string: ";
 /// How long a body may take to arrive.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
 
@@ -47,7 +51,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, ApiError> {
         check_content_type(request.headers())?;
         let bytes = read_body(request, BODY_LEN_MAX).await?;
-        Ok(Self { value: read_json(&bytes)?, bytes })
+        Ok(Self {
+            value: read_json(&bytes)?,
+            bytes,
+        })
     }
 }
 
@@ -76,13 +83,15 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for At<T> {
     }
 }
 
-impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for Params<T> {
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for Params<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
         let read = Query::try_from_uri(&parts.uri).map(|Query(params)| Self(params));
         std::future::ready(read).await.map_err(|error| {
-            let detail = error.body_text().chars().take(200).collect::<String>();
+            let text = error.body_text();
+            let text = text.strip_prefix(AXUM_SAYS).unwrap_or(&text);
+            let detail = text.chars().take(DETAIL_LEN_MAX).collect::<String>();
             ApiError::new(ErrorCode::InvalidParameter, detail)
         })
     }

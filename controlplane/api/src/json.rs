@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
+};
 use serde_json::{Map, Number, Value};
 use serde_path_to_error::Segment;
 use tessera_api_types::ErrorCode;
@@ -17,6 +19,10 @@ const ECHO_LEN_MAX: usize = 200;
 /// Reads a body. Not one JSON text: 400. Not of the type: 422, naming the member.
 pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let value = parse(bytes)?;
+    // A derived reader takes an array for a struct, member by member.
+    if !value.is_object() {
+        return Err(Violation::new("", "invalid_type", "the body must be a JSON object").into());
+    }
     serde_path_to_error::deserialize(value).map_err(|error| {
         let pointer = pointer(error.path());
         let detail = shortened(&error.inner().to_string());
@@ -28,7 +34,9 @@ fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| ApiError::new(ErrorCode::MalformedJson, "the body is not UTF-8"))?;
     let mut reader = serde_json::Deserializer::from_str(text);
-    let value = Strict.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    let value = Strict
+        .deserialize(&mut reader)
+        .and_then(|value| reader.end().map(|()| value));
     value.map_err(|error| {
         let detail = shortened(&error.to_string());
         // A number such as 1e999 is JSON, but no number that any member takes.
@@ -94,7 +102,9 @@ impl<'de> serde::de::Visitor<'de> for Strict {
         let mut members = Map::new();
         while let Some(key) = from.next_key::<String>()? {
             if members.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("the key {key:?} stands twice")));
+                return Err(A::Error::custom(format_args!(
+                    "the key {key:?} stands twice"
+                )));
             }
             let value = from.next_value_seed(Self)?;
             members.insert(key, value);
@@ -104,12 +114,13 @@ impl<'de> serde::de::Visitor<'de> for Strict {
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {
-    path.iter().fold(String::new(), |pointer, segment| match segment {
-        Segment::Seq { index } => format!("{pointer}/{index}"),
-        Segment::Map { key } => member(&pointer, &shortened(key)),
-        Segment::Enum { variant } => member(&pointer, &shortened(variant)),
-        Segment::Unknown => pointer,
-    })
+    path.iter()
+        .fold(String::new(), |pointer, segment| match segment {
+            Segment::Seq { index } => format!("{pointer}/{index}"),
+            Segment::Map { key } => member(&pointer, &shortened(key)),
+            Segment::Enum { variant } => member(&pointer, &shortened(variant)),
+            Segment::Unknown => pointer,
+        })
 }
 
 fn code_of(detail: &str) -> &'static str {
@@ -139,7 +150,10 @@ mod tests {
         (
             refusal.code.status(),
             first.map_or_else(String::new, |error| error.pointer.clone()),
-            first.map_or_else(|| refusal.code.as_str().to_owned(), |error| error.code.clone()),
+            first.map_or_else(
+                || refusal.code.as_str().to_owned(),
+                |error| error.code.clone(),
+            ),
         )
     }
 
@@ -166,11 +180,20 @@ mod tests {
     #[test]
     fn a_wrong_member_is_named() {
         for (body, pointer, code) in [
-            (r#"{"slug":"a","plan":"free","slag":1}"#, "/slag", "unknown_field"),
+            (
+                r#"{"slug":"a","plan":"free","slag":1}"#,
+                "/slag",
+                "unknown_field",
+            ),
             (r#"{"slug":"a"}"#, "", "missing"),
             (r#"{"slug":[],"plan":"free"}"#, "/slug", "invalid_type"),
-            (r#"[]"#, "", "invalid_type"),
-            (r#"{"slug":"a","plan":"free","labels":{"a/b":1}}"#, "/labels/a~1b", "invalid_type"),
+            (r#"["a","free",null,{}]"#, "", "invalid_type"),
+            ("7", "", "invalid_type"),
+            (
+                r#"{"slug":"a","plan":"free","labels":{"a/b":1}}"#,
+                "/labels/a~1b",
+                "invalid_type",
+            ),
             (r#"{"slug":"a","plan":1e999}"#, "", "number_out_of_range"),
         ] {
             let found = refused::<TenantCreate>(body.as_bytes());
@@ -179,7 +202,11 @@ mod tests {
         for limit in ["-1", "-0", "1.5", "18446744073709551616", "\"1\"", "true"] {
             let body = format!(r#"{{"quotas":{{"connections":{{"limit":{limit}}}}}}}"#);
             let found = refused::<QuotasPatch>(body.as_bytes());
-            assert_eq!((found.0, found.1.as_str()), (422, "/quotas/connections/limit"), "{limit}");
+            assert_eq!(
+                (found.0, found.1.as_str()),
+                (422, "/quotas/connections/limit"),
+                "{limit}"
+            );
         }
     }
 }

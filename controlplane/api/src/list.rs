@@ -47,7 +47,12 @@ impl<'a> Paging<'a> {
                 .open(&list, &cursor, unix_now())
                 .map_err(|error| ApiError::new(ErrorCode::InvalidCursor, error.to_string()))?,
         };
-        Ok(Self { app, list, limit, after })
+        Ok(Self {
+            app,
+            list,
+            limit,
+            after,
+        })
     }
 
     /// How many rows to read: one more than the page holds, to know whether there is a next.
@@ -68,7 +73,10 @@ impl<'a> Paging<'a> {
         let last = rows.last().filter(|_| more);
         let next_cursor =
             last.map(|row| self.app.cursors.seal(&self.list, &key_of(row), unix_now()));
-        Page { data: rows.into_iter().map(shape).collect(), next_cursor }
+        Page {
+            data: rows.into_iter().map(shape).collect(),
+            next_cursor,
+        }
     }
 }
 

@@ -51,8 +51,8 @@ pub(crate) fn read_or_create_platform_key(path: &Path) -> anyhow::Result<Generat
 }
 
 fn read_key(path: &Path) -> anyhow::Result<[u8; 32]> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     decode_hex(text.trim())
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(|| anyhow!("{} does not hold 64 hexadecimal digits", path.display()))
@@ -91,7 +91,11 @@ mod tests {
     fn a_key_file_holds_64_digits() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.key");
-        for (text, good) in [("ab".repeat(32), true), ("ab".into(), false), ("zz".repeat(32), false)] {
+        for (text, good) in [
+            ("ab".repeat(32), true),
+            ("ab".into(), false),
+            ("zz".repeat(32), false),
+        ] {
             std::fs::write(&path, text + "\n").unwrap();
             assert_eq!(read_server_key(&path).is_ok(), good);
         }

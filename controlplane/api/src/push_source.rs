@@ -34,7 +34,10 @@ impl PushSource for StoreSource {
 
     async fn snapshot(&self) -> Result<StoreSnapshot, StoreError> {
         let permit = self.permit().await;
-        Ok(StoreSnapshot { reader: self.store.snapshot().await?, _permit: permit })
+        Ok(StoreSnapshot {
+            reader: self.store.snapshot().await?,
+            _permit: permit,
+        })
     }
 }
 
@@ -58,7 +61,11 @@ impl SnapshotSource for StoreSnapshot {
 }
 
 pub(crate) const fn head_of(row: ConfigHeadRow) -> Head {
-    Head { timeline: row.timeline, revision: row.revision, oldest_change: row.oldest_change }
+    Head {
+        timeline: row.timeline,
+        revision: row.revision,
+        oldest_change: row.oldest_change,
+    }
 }
 
 fn rows(limit: usize) -> u32 {

@@ -26,7 +26,10 @@ impl FromRequestParts<Arc<App>> for Read {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, app).await?;
-        Ok(Self { app: app.clone(), caller })
+        Ok(Self {
+            app: app.clone(),
+            caller,
+        })
     }
 }
 
@@ -69,5 +72,6 @@ pub(crate) fn with_etag<T: Serialize>(revision: u64, resource: T) -> Response {
 /// A tenant by id or slug. What is neither names none.
 fn tenant_ref(name: &str) -> Result<TenantRef, ApiError> {
     let id = name.parse().map(TenantRef::Id);
-    id.or_else(|_| name.parse().map(TenantRef::Slug)).map_err(|_| ApiError::not_found())
+    id.or_else(|_| name.parse().map(TenantRef::Slug))
+        .map_err(|_| ApiError::not_found())
 }

@@ -2,9 +2,7 @@
 
 use tessera_api_types as shape;
 use tessera_domain::Role;
-use tessera_store::{
-    ApiKeyRow, CredentialRow, OrganizationRow, PlanRow, QuotaRows, TenantRow,
-};
+use tessera_store::{ApiKeyRow, CredentialRow, OrganizationRow, PlanRow, QuotaRows, TenantRow};
 use tessera_tenancy::{LIMITS, LimitRow, Revision, TenantSlug, TenantStatus};
 
 pub(crate) fn organization(row: OrganizationRow, config: Option<Revision>) -> shape::Organization {
@@ -24,7 +22,10 @@ pub(crate) fn plan(row: PlanRow) -> shape::Plan {
         limit: row.limits.get(limit.code),
         unit: limit.unit.to_owned(),
     });
-    shape::Plan { slug: row.slug, limits: limits.collect() }
+    shape::Plan {
+        slug: row.slug,
+        limits: limits.collect(),
+    }
 }
 
 pub(crate) fn tenant(row: TenantRow) -> shape::Tenant {

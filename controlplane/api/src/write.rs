@@ -14,9 +14,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use tessera_api_types::headers::{
-    CONFIG_REVISION, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, etag,
-};
+use tessera_api_types::headers::{CONFIG_REVISION, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, etag};
 use tessera_api_types::{Applied, ErrorCode, WriteAccepted};
 use tessera_domain::idempotency::fingerprint;
 use tessera_domain::{IdempotencyKey, IfMatch, Scope};
@@ -27,6 +25,7 @@ use utoipa::IntoParams;
 
 use crate::app::App;
 use crate::caller::{Caller, started};
+use crate::edge::Slot;
 use crate::error::ApiError;
 use crate::extract::Params;
 use crate::random::random_bytes;
@@ -64,6 +63,7 @@ pub(crate) struct Write {
     method: Method,
     target: String,
     deadline: Instant,
+    slot: Option<Slot>,
 }
 
 /// What a write came to: what its answer is made of.
@@ -116,7 +116,10 @@ impl Outcome {
         config: Revision,
     ) -> Self {
         let outcome = Self::with_body(StatusCode::CREATED, Some(revision), resource, config);
-        Self { location: Some(location), ..outcome }
+        Self {
+            location: Some(location),
+            ..outcome
+        }
     }
 
     /// 204: it is gone.
@@ -162,6 +165,7 @@ impl FromRequestParts<Arc<App>> for Write {
             method: parts.method.clone(),
             target: parts.uri.to_string(),
             deadline: started(parts) + DATABASE_LIMIT,
+            slot: parts.extensions.get().cloned(),
         })
     }
 }
@@ -263,11 +267,19 @@ impl Write {
     }
 
     fn opened(&self, repeat: &Repeat<'_>, stored: &StoredAnswer) -> Result<Settled, ApiError> {
-        let opened = repeat.key.open(&self.app.server_key, self.caller.key, &stored.sealed);
+        let opened = repeat
+            .key
+            .open(&self.app.server_key, self.caller.key, &stored.sealed);
         let answer = opened.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         match answer {
-            Some(Answer::Done(outcome)) => Ok(Settled { result: Ok(outcome), replayed: true }),
-            Some(Answer::Refused(error)) => Ok(Settled { result: Err(error), replayed: true }),
+            Some(Answer::Done(outcome)) => Ok(Settled {
+                result: Ok(outcome),
+                replayed: true,
+            }),
+            Some(Answer::Refused(error)) => Ok(Settled {
+                result: Err(error),
+                replayed: true,
+            }),
             None => {
                 tracing::error!("a stored answer does not open");
                 Err(ApiError::internal())
@@ -285,17 +297,22 @@ impl Write {
     ) -> Result<Settled, ApiError> {
         match result {
             Ok(outcome) => {
-                self.store(&mut tx, view, repeat, Answer::Done(outcome.clone())).await?;
+                self.store(&mut tx, view, repeat, Answer::Done(outcome.clone()))
+                    .await?;
                 tx.commit().await?;
                 self.app.hub.committed(Revision(outcome.config_revision));
-                Ok(Settled { result: Ok(outcome), replayed: false })
+                Ok(Settled {
+                    result: Ok(outcome),
+                    replayed: false,
+                })
             }
             Err(error) => {
                 tx.rollback().await?;
                 if repeat.is_some() && error.is_final() {
                     let mut tx = self.app.store.begin(view).await?;
                     if self.claim(&mut tx, repeat).await?.is_none() {
-                        self.store(&mut tx, view, repeat, Answer::Refused(error.clone())).await?;
+                        self.store(&mut tx, view, repeat, Answer::Refused(error.clone()))
+                            .await?;
                         tx.commit().await?;
                     }
                 }
@@ -322,8 +339,14 @@ impl Write {
         let text = serde_json::to_vec(&answer).unwrap_or_default();
         let (server, salt) = (&self.app.server_key, random_bytes()?);
         let sealed = repeat.key.seal(server, self.caller.key, salt, &text);
-        let stored = StoredAnswer { fingerprint: repeat.fingerprint, sealed };
-        if tx.store_answer(self.caller.key, &repeat.lookup, tenant, &stored).await? {
+        let stored = StoredAnswer {
+            fingerprint: repeat.fingerprint,
+            sealed,
+        };
+        if tx
+            .store_answer(self.caller.key, &repeat.lookup, tenant, &stored)
+            .await?
+        {
             Ok(())
         } else {
             Err(reused())
@@ -348,15 +371,27 @@ impl Write {
         };
         if settled.replayed {
             let name = HeaderName::from_static(IDEMPOTENT_REPLAYED);
-            response.headers_mut().insert(name, HeaderValue::from_static("true"));
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static("true"));
         }
         response
     }
 
     async fn applied(&self, revision: u64) -> Option<Applied> {
         let Wait::Applied = self.wait?;
-        let count = self.app.hub.wait_applied(Revision(revision), WAIT_LIMIT).await;
-        Some(Applied { nodes: count.nodes, of: count.of })
+        if let Some(slot) = &self.slot {
+            slot.give_up();
+        }
+        let count = self
+            .app
+            .hub
+            .wait_applied(Revision(revision), WAIT_LIMIT)
+            .await;
+        Some(Applied {
+            nodes: count.nodes,
+            of: count.of,
+        })
     }
 }
 
@@ -372,7 +407,10 @@ impl Precondition {
     /// The same, where saying nothing is not allowed.
     pub(crate) fn require(&self, revision: u64) -> Result<(), ApiError> {
         if self.0.is_none() {
-            let detail = format!("send `If-Match: {}` if that is what you have read", etag(revision));
+            let detail = format!(
+                "send `If-Match: {}` if that is what you have read",
+                etag(revision)
+            );
             return Err(ApiError::new(ErrorCode::PreconditionRequired, detail));
         }
         self.check(revision)
@@ -382,11 +420,18 @@ impl Precondition {
 impl Outcome {
     fn into_answer(self, applied: Option<Applied>) -> Response {
         let behind = applied.is_some_and(|applied| applied.nodes < applied.of);
-        let status = if behind { StatusCode::ACCEPTED.as_u16() } else { self.status };
+        let status = if behind {
+            StatusCode::ACCEPTED.as_u16()
+        } else {
+            self.status
+        };
         let body = match applied {
             None => self.body,
             Some(applied) if self.body.is_empty() && behind => {
-                let accepted = WriteAccepted { config_revision: self.config_revision, applied };
+                let accepted = WriteAccepted {
+                    config_revision: self.config_revision,
+                    applied,
+                };
                 serde_json::to_string(&accepted).unwrap_or_default()
             }
             Some(_) if self.body.is_empty() => self.body,
@@ -394,12 +439,22 @@ impl Outcome {
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let has_body = !body.is_empty();
-        let mut response = if has_body { (status, body).into_response() } else { status.into_response() };
+        let mut response = if has_body {
+            (status, body).into_response()
+        } else {
+            status.into_response()
+        };
         let headers = response.headers_mut();
         if has_body {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
         }
-        headers.insert(HeaderName::from_static(CONFIG_REVISION), self.config_revision.into());
+        headers.insert(
+            HeaderName::from_static(CONFIG_REVISION),
+            self.config_revision.into(),
+        );
         for (name, value) in [(header::LOCATION, self.location), (header::ETAG, self.etag)] {
             if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
                 headers.insert(name, value);
@@ -411,7 +466,10 @@ impl Outcome {
 
 /// A JSON object with one more member, its own left in their order.
 fn with_member<T: Serialize>(mut object: String, name: &str, value: &T) -> String {
-    debug_assert!(object.starts_with("{\"") && object.ends_with('}'), "an object that is not empty");
+    debug_assert!(
+        object.starts_with("{\"") && object.ends_with('}'),
+        "an object that is not empty"
+    );
     object.pop();
     let value = serde_json::to_string(value).unwrap_or_default();
     format!("{object},\"{name}\":{value}}}")
@@ -426,7 +484,9 @@ fn if_match(parts: &Parts) -> Result<Option<IfMatch>, ApiError> {
     let Some(text) = single(parts, &header::IF_MATCH)? else {
         return Ok(None);
     };
-    IfMatch::parse(text).map(Some).map_err(|error| ApiError::malformed(error.to_string()))
+    IfMatch::parse(text)
+        .map(Some)
+        .map_err(|error| ApiError::malformed(error.to_string()))
 }
 
 /// POST is what repeats: the other methods may be repeated as they are.
@@ -437,7 +497,9 @@ fn idempotency_key(parts: &Parts) -> Result<Option<IdempotencyKey>, ApiError> {
     let Some(text) = single(parts, &HeaderName::from_static(IDEMPOTENCY_KEY))? else {
         return Ok(None);
     };
-    IdempotencyKey::parse(text).map(Some).map_err(|error| ApiError::malformed(error.to_string()))
+    IdempotencyKey::parse(text)
+        .map(Some)
+        .map_err(|error| ApiError::malformed(error.to_string()))
 }
 
 /// The value of a header that may stand once.
@@ -445,7 +507,9 @@ fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&'a str>, Ap
     let mut values = parts.headers.get_all(name).iter();
     let (first, second) = (values.next(), values.next());
     if second.is_some() {
-        return Err(ApiError::malformed(format!("`{name}` is given more than once")));
+        return Err(ApiError::malformed(format!(
+            "`{name}` is given more than once"
+        )));
     }
     first
         .map(|value| value.to_str())
@@ -480,7 +544,10 @@ mod tests {
             let response = outcome(body).into_answer(Some(Applied { nodes, of: 3 }));
             response.status().as_u16()
         };
-        assert_eq!((status(r#"{"a":1}"#, 3), status(r#"{"a":1}"#, 2)), (201, 202));
+        assert_eq!(
+            (status(r#"{"a":1}"#, 3), status(r#"{"a":1}"#, 2)),
+            (201, 202)
+        );
         assert_eq!((status("", 3), status("", 2)), (204, 202));
     }
 
@@ -488,9 +555,15 @@ mod tests {
     fn a_precondition_is_optional_or_required() {
         let none = Precondition(None);
         assert!(none.check(1).is_ok());
-        assert_eq!(none.require(1).unwrap_err().refusal().code, ErrorCode::PreconditionRequired);
+        assert_eq!(
+            none.require(1).unwrap_err().refusal().code,
+            ErrorCode::PreconditionRequired
+        );
         let read = Precondition(Some(IfMatch::parse("\"r1\"").unwrap()));
         assert!(read.require(1).is_ok());
-        assert_eq!(read.check(2).unwrap_err().refusal().code, ErrorCode::StaleRevision);
+        assert_eq!(
+            read.check(2).unwrap_err().refusal().code,
+            ErrorCode::StaleRevision
+        );
     }
 }

@@ -42,6 +42,14 @@ impl Tx {
         revision(number)
     }
 
+    /// The newest committed revision.
+    pub async fn config_revision(&mut self) -> Result<Revision, StoreError> {
+        let number = sqlx::query_scalar!("select revision from config_head")
+            .fetch_one(&mut *self.sql)
+            .await?;
+        revision(number)
+    }
+
     /// Where the configuration stands. Sees the oldest change only on the platform's paths.
     pub async fn config_head(&mut self) -> Result<ConfigHeadRow, StoreError> {
         let row = sqlx::query!(

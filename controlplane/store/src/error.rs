@@ -20,12 +20,10 @@ const TRANSIENT_CLASSES: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let transient = match &error {
-            sqlx::Error::Database(refusal) => {
-                refusal.code().is_some_and(|code| is_transient(&code))
-            }
-            connection => is_lost_connection(connection),
-        };
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
+        let transient = code.map_or_else(|| is_lost_connection(&error), |code| is_transient(&code));
         if transient {
             Self::Unavailable(error)
         } else {

@@ -8,7 +8,8 @@
 //! - A match visits the nodes whose path agrees with the topic, wildcards included; with `w` levels
 //!   that have both a wildcard and the exact text on the way, at most `2^w` paths and never more
 //!   nodes than there are. Then it visits the routes that it gives.
-//! - A route costs about 100 bytes and what its filter does not share with its neighbours.
+//! - A route of a device with a topic of its own takes 120 to 160 bytes (measured with a million, 30
+//!   bytes of filter and 15 of client identifier): beginnings that filters share are stored once.
 //! - Nothing recurses: a topic of 65,535 levels costs no stack.
 
 use std::fmt;

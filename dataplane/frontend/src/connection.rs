@@ -163,16 +163,21 @@ impl Connection {
 
     /// Takes what publishers left since the last turn, and what the inbox holds.
     fn take_messages(&mut self) -> Result<(), End> {
-        let Some(session) = &mut self.session else {
-            return Ok(());
-        };
-        session.pump(&self.shared);
-        let end = if self.unwritten.len() < UNWRITTEN_BYTES_MAX {
-            session.take(&mut self.unwritten)
-        } else {
-            session.outbox.end_reason()
-        };
-        end.map_or(Ok(()), |reason| Err(End::Server(reason)))
+        let Some(session) = &mut self.session else { return Ok(()) };
+        loop {
+            let end = if self.unwritten.len() < UNWRITTEN_BYTES_MAX {
+                session.take(&mut self.unwritten)
+            } else {
+                session.outbox.end_reason()
+            };
+            if let Some(reason) = end {
+                return Err(End::Server(reason));
+            }
+            // What the pump put into the outbox is taken in the next round.
+            if self.unwritten.len() >= UNWRITTEN_BYTES_MAX || !session.pump(&self.shared) {
+                return Ok(());
+            }
+        }
     }
 
     /// Writes what the socket takes now.

@@ -17,6 +17,9 @@ mod session;
 mod sweep;
 mod turn;
 
+#[cfg(test)]
+mod memory_rows;
+
 pub use error::{AttachError, InsertError, SessionError};
 pub use queue::{
     Fetched, InsertOutcome, InsertRequest, OverflowPolicy, PublishOrigin, QueueBounds, Queued,

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use crate::cursor::{Context, Cursor};
+use crate::cursor::{Context, Cursor, PACKET_ID_ZERO, read_reason};
 use crate::error::{EncodeError, Fault};
 use crate::packet::PacketType;
 use crate::property;
@@ -43,17 +43,32 @@ impl Ack {
     }
 }
 
+/// Decodes a body without words; `None` if there may be some, or too much.
+pub(crate) fn decode_bare(
+    packet: PacketType,
+    body: &[u8],
+    version: ProtocolVersion,
+) -> Result<Option<Ack>, Fault> {
+    let (id, reason) = match (body, version) {
+        ([high, low], _) => ([*high, *low], ReasonCode::Success),
+        ([high, low, reason], ProtocolVersion::V5) => {
+            ([*high, *low], read_reason(*reason, packet)?)
+        }
+        _ => return Ok(None),
+    };
+    let id = PacketId::new(u16::from_be_bytes(id)).ok_or(PACKET_ID_ZERO)?;
+    Ok(Some(Ack::with_reason(id, reason)))
+}
+
+/// Decodes any body that is not bare.
 pub(crate) fn decode(packet: PacketType, frame: Bytes, context: Context<'_>) -> Result<Ack, Fault> {
     let mut body = Cursor::new(frame);
     let mut ack = Ack::new(body.packet_id()?);
-    if !context.version.is_v5() || body.is_empty() {
+    if !context.version.is_v5() {
         body.finish()?;
         return Ok(ack);
     }
     ack.reason = body.reason(packet)?;
-    if body.is_empty() {
-        return Ok(ack);
-    }
     let mut section = body.properties(context.limits)?;
     while let Some(identifier) = section.next_identifier()? {
         match identifier {

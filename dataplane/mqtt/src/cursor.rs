@@ -115,10 +115,7 @@ impl Cursor {
 
     /// A reason code that the standard lists for the packet.
     pub(crate) fn reason(&mut self, packet: PacketType) -> Result<ReasonCode, Fault> {
-        ReasonCode::try_from(self.u8()?)
-            .ok()
-            .filter(|reason| reason.is_listed_for(packet))
-            .ok_or(UNLISTED_REASON)
+        read_reason(self.u8()?, packet)
     }
 
     /// The next property section, unread.
@@ -172,6 +169,14 @@ impl Cursor {
 
 pub(crate) const PACKET_ID_ZERO: Fault =
     Fault::new(ReasonCode::ProtocolError, "packet identifier is 0");
+
+/// A reason code that the standard lists for the packet.
+pub(crate) fn read_reason(byte: u8, packet: PacketType) -> Result<ReasonCode, Fault> {
+    ReasonCode::try_from(byte)
+        .ok()
+        .filter(|reason| reason.is_listed_for(packet))
+        .ok_or(UNLISTED_REASON)
+}
 
 const UNLISTED_REASON: Fault = Fault::new(
     ReasonCode::ProtocolError,

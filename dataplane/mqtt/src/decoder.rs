@@ -1,13 +1,13 @@
-//! From bytes to packets: framing, direction, flags, limits; the bodies are each family's own.
+//! From bytes to packets: what is due on a connection; the bodies are each family's own.
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
+use crate::ack::Ack;
 use crate::cursor::{Context, Role};
 use crate::error::{Answer, DecodeError, Fault};
+use crate::header::Header;
 use crate::limits::DecodeLimits;
 use crate::packet::{Packet, PacketType};
-use crate::reason::ReasonCode;
-use crate::sink::read_varint;
 use crate::values::ProtocolVersion;
 use crate::{ack, auth, connack, connect, disconnect, publish, subscribe, unsubscribe};
 
@@ -81,208 +81,142 @@ impl Decoder {
             role: self.role,
             limits: &self.limits,
         };
-        let frame = match Frame::find(buf, context) {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return Ok(None),
-            Err(fault) => return Err(self.fail_open(version, fault, PacketType::of(buf))),
+        let Some(first) = buf.first().copied() else {
+            return Ok(None);
         };
-        match decode_frame(frame, buf, context) {
-            Ok(packet) => Ok(Some(packet)),
-            Err(fault) => Err(self.fail_open(version, fault, Some(frame.packet))),
+        let mut result = match Header::read(first, buf, context) {
+            Ok(Some(header)) if buf.len() >= header.packet_len => decode_body(header, buf, context),
+            Ok(_) => return Ok(None),
+            Err(fault) => Err(fault.into()),
+        };
+        // The packet is not moved again: a copy of it is a good part of what decoding it costs.
+        if let Err(error) = &mut result {
+            error.packet = PacketType::from_number(first >> 4);
+            error.answer = match version {
+                ProtocolVersion::V5 => Answer::Disconnect,
+                ProtocolVersion::V31 | ProtocolVersion::V311 => Answer::Close,
+            };
+            self.state = State::Failed(*error);
         }
+        result
     }
 
-    #[cold]
-    fn fail_open(
-        &mut self,
-        version: ProtocolVersion,
-        fault: Fault,
-        packet: Option<PacketType>,
-    ) -> DecodeError {
-        let answer = match version {
-            ProtocolVersion::V5 => Answer::Disconnect,
-            ProtocolVersion::V31 | ProtocolVersion::V311 => Answer::Close,
-        };
-        self.fail(fault, packet, answer)
-    }
-
-    #[cold]
-    fn fail(&mut self, fault: Fault, packet: Option<PacketType>, answer: Answer) -> DecodeError {
-        let error = DecodeError {
-            reason: fault.reason,
-            text: fault.text,
-            bound: fault.bound,
-            packet,
-            answer,
-        };
-        self.state = State::Failed(error);
-        error
-    }
-
+    #[inline(never)]
     fn decode_connect(&mut self, buf: &mut BytesMut) -> Result<Option<Packet>, DecodeError> {
         let Some(first) = buf.first().copied() else {
             return Ok(None);
         };
-        let packet = PacketType::from_number(first >> 4);
-        let close = |fault: Fault| wrap(fault, packet, Answer::Close);
-        if packet != Some(PacketType::Connect) {
-            return Err(close(Fault::protocol("the first packet is not CONNECT")));
-        }
-        check_flags(PacketType::Connect, first & 0x0F, ProtocolVersion::V5).map_err(close)?;
-        let Some(header) = Header::read(buf).map_err(close)? else {
-            return Ok(None);
+        let header = match Header::read_connect(first, buf) {
+            Ok(Some(header)) => header,
+            Ok(None) => return Ok(None),
+            Err(fault) => return Err(self.fail(fault, first, Answer::Close)),
         };
-        let bytes_max = self
-            .limits
-            .connect_bytes_max
-            .min(self.limits.packet_bytes_max);
-        if let Err(fault) = header.check(bytes_max) {
+        let limits = self.limits;
+        let bytes_max = limits.connect_bytes_max.min(limits.packet_bytes_max);
+        if let Err(fault) = header.check_limit(bytes_max) {
             // The beginning says whether the client understands an answer.
-            let body = &buf[header.len..];
-            return match connect::sniff_version(body, fault.reason) {
-                Some(answer) => Err(wrap(fault, packet, answer)),
-                None if body.len() < header.remaining => Ok(None),
-                None => Err(close(fault)),
+            let answer = match connect::sniff_version(&buf[header.len..], fault.reason) {
+                Some(answer) => answer,
+                None if buf.len() < header.packet_len => return Ok(None),
+                None => Answer::Close,
             };
+            return Err(self.fail(fault, first, answer));
         }
-        let Some(frame) = header.take_frame(buf) else {
+        if buf.len() < header.packet_len {
             return Ok(None);
-        };
-        let connect = connect::decode(frame.freeze(), &self.limits)
-            .map_err(|refused| wrap(refused.fault, packet, refused.answer))?;
-        self.state = State::Open(connect.version);
-        Ok(Some(Packet::Connect(Box::new(connect))))
-    }
-}
-
-/// A fixed header whose length is known.
-#[derive(Debug, Clone, Copy)]
-struct Header {
-    /// Its own bytes.
-    len: usize,
-    /// The bytes that follow.
-    remaining: usize,
-}
-
-impl Header {
-    fn read(buf: &[u8]) -> Result<Option<Self>, Fault> {
-        let Some((remaining, len)) = read_varint(&buf[1..])? else {
-            return Ok(None);
-        };
-        let too_long = |_| Fault::malformed("a length that this machine cannot hold");
-        Ok(Some(Self {
-            len: 1 + len,
-            remaining: usize::try_from(remaining).map_err(too_long)?,
-        }))
-    }
-
-    fn check(self, bytes_max: u32) -> Result<(), Fault> {
-        let max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        if self.len + self.remaining <= max {
-            return Ok(());
         }
-        let text = "the packet is too large";
-        Err(Fault::bounded(ReasonCode::PacketTooLarge, text, max))
-    }
-
-    /// Takes header and body out of the buffer if all is there; gives the body.
-    fn take_frame(self, buf: &mut BytesMut) -> Option<BytesMut> {
-        let len = self.len + self.remaining;
-        if buf.len() < len {
-            return None;
+        match connect::decode(header.take_body(buf), &limits) {
+            Ok(connect) => {
+                self.state = State::Open(connect.version);
+                Ok(Some(Packet::Connect(Box::new(connect))))
+            }
+            Err(refused) => Err(self.fail(refused.fault, first, refused.answer)),
         }
-        let mut frame = buf.split_to(len);
-        frame.advance(self.len);
-        Some(frame)
+    }
+
+    #[cold]
+    fn fail(&mut self, fault: Fault, first: u8, answer: Answer) -> DecodeError {
+        let error = DecodeError {
+            packet: PacketType::from_number(first >> 4),
+            answer,
+            ..fault.into()
+        };
+        self.state = State::Failed(error);
+        error
     }
 }
 
-const NO_TYPE: Fault = Fault::new(ReasonCode::MalformedPacket, "packet type 0 is reserved");
-
-#[cold]
-const fn wrap(fault: Fault, packet: Option<PacketType>, answer: Answer) -> DecodeError {
-    DecodeError {
-        reason: fault.reason,
-        text: fault.text,
-        bound: fault.bound,
-        packet,
-        answer,
-    }
+/// Decodes a packet, all of which is there, and takes it out of the buffer. An error does not say
+/// yet where it was.
+fn decode_body(
+    header: Header,
+    buf: &mut BytesMut,
+    context: Context<'_>,
+) -> Result<Option<Packet>, DecodeError> {
+    let packet = header.packet;
+    Ok(Some(match packet {
+        PacketType::Publish => {
+            let frame = buf.split_to(header.packet_len);
+            return publish::decode(header, frame, context);
+        }
+        PacketType::PubAck => Packet::PubAck(decode_ack(header, buf, context)?),
+        PacketType::PubRec => Packet::PubRec(decode_ack(header, buf, context)?),
+        PacketType::PubRel => Packet::PubRel(decode_ack(header, buf, context)?),
+        PacketType::PubComp => Packet::PubComp(decode_ack(header, buf, context)?),
+        PacketType::PingReq => {
+            decode_empty(header, buf)?;
+            Packet::PingReq
+        }
+        PacketType::PingResp => {
+            decode_empty(header, buf)?;
+            Packet::PingResp
+        }
+        PacketType::Connect
+        | PacketType::ConnAck
+        | PacketType::Subscribe
+        | PacketType::SubAck
+        | PacketType::Unsubscribe
+        | PacketType::UnsubAck
+        | PacketType::Disconnect
+        | PacketType::Auth => decode_rare(packet, header.take_body(buf), context)?,
+    }))
 }
 
-/// Whether the peer may send a packet of this type at all.
-const fn check_direction(
-    packet: PacketType,
-    role: Role,
-    version: ProtocolVersion,
-) -> Result<(), Fault> {
-    let allowed = match packet {
-        PacketType::Connect => false,
-        PacketType::Publish
+/// An acknowledgement, mostly without words: then no part of the buffer is shared.
+fn decode_ack(header: Header, buf: &mut BytesMut, context: Context<'_>) -> Result<Ack, Fault> {
+    let body = &buf[header.len..header.packet_len];
+    if let Some(ack) = ack::decode_bare(header.packet, body, context.version)? {
+        buf.advance(header.packet_len);
+        return Ok(ack);
+    }
+    ack::decode(header.packet, header.take_body(buf), context)
+}
+
+fn decode_empty(header: Header, buf: &mut BytesMut) -> Result<(), Fault> {
+    if header.packet_len > header.len {
+        return Err(Fault::malformed("bytes follow the last field"));
+    }
+    buf.advance(header.packet_len);
+    Ok(())
+}
+
+#[inline(never)]
+fn decode_rare(packet: PacketType, body: Bytes, context: Context<'_>) -> Result<Packet, Fault> {
+    Ok(match packet {
+        PacketType::ConnAck => Packet::ConnAck(Box::new(connack::decode(body, context)?)),
+        PacketType::Subscribe => Packet::Subscribe(subscribe::decode(body, context)?),
+        PacketType::SubAck => Packet::SubAck(subscribe::decode_suback(body, context)?),
+        PacketType::Unsubscribe => Packet::Unsubscribe(unsubscribe::decode(body, context)?),
+        PacketType::UnsubAck => Packet::UnsubAck(unsubscribe::decode_unsuback(body, context)?),
+        PacketType::Disconnect => Packet::Disconnect(disconnect::decode(body, context)?),
+        PacketType::Auth => Packet::Auth(auth::decode(body, context)?),
+        PacketType::Connect
+        | PacketType::Publish
         | PacketType::PubAck
         | PacketType::PubRec
         | PacketType::PubRel
-        | PacketType::PubComp => true,
-        PacketType::Subscribe | PacketType::Unsubscribe | PacketType::PingReq => {
-            matches!(role, Role::Server)
-        }
-        PacketType::ConnAck | PacketType::SubAck | PacketType::UnsubAck | PacketType::PingResp => {
-            matches!(role, Role::Client)
-        }
-        PacketType::Disconnect => version.is_v5() || matches!(role, Role::Server),
-        PacketType::Auth => version.is_v5(),
-    };
-    match (allowed, packet) {
-        (true, _) => Ok(()),
-        (false, PacketType::Connect) => Err(Fault::protocol("a second CONNECT")),
-        (false, PacketType::Auth) => Err(Fault::malformed("packet type 15 is reserved")),
-        (false, _) => Err(Fault::protocol("a packet of the other side")),
-    }
-}
-
-/// Whether the flags of the first byte are what the standard fixes (MQTT-2.1.3-1).
-const fn check_flags(packet: PacketType, flags: u8, version: ProtocolVersion) -> Result<(), Fault> {
-    if matches!(packet, PacketType::Publish) {
-        return publish::check_flags(flags);
-    }
-    let fixed = packet.first_byte() & 0x0F;
-    // MQTT 3.1 marks what is sent again, on all that it gives QoS 1.
-    let v31_dup = matches!(version, ProtocolVersion::V31) && fixed == 0b0010 && flags == 0b1010;
-    if flags == fixed || v31_dup {
-        return Ok(());
-    }
-    Err(Fault::malformed(
-        "reserved flags of the fixed header are wrong",
-    ))
-}
-
-fn decode_body(
-    packet: PacketType,
-    flags: u8,
-    frame: BytesMut,
-    context: Context<'_>,
-) -> Result<Packet, Fault> {
-    if packet == PacketType::Publish {
-        return publish::decode(flags, frame, context).map(Packet::Publish);
-    }
-    let frame = frame.freeze();
-    Ok(match packet {
-        PacketType::Publish | PacketType::Connect => return Err(NO_TYPE),
-        PacketType::ConnAck => Packet::ConnAck(Box::new(connack::decode(frame, context)?)),
-        PacketType::PubAck => Packet::PubAck(ack::decode(packet, frame, context)?),
-        PacketType::PubRec => Packet::PubRec(ack::decode(packet, frame, context)?),
-        PacketType::PubRel => Packet::PubRel(ack::decode(packet, frame, context)?),
-        PacketType::PubComp => Packet::PubComp(ack::decode(packet, frame, context)?),
-        PacketType::Subscribe => Packet::Subscribe(subscribe::decode(frame, context)?),
-        PacketType::SubAck => Packet::SubAck(subscribe::decode_suback(frame, context)?),
-        PacketType::Unsubscribe => Packet::Unsubscribe(unsubscribe::decode(frame, context)?),
-        PacketType::UnsubAck => Packet::UnsubAck(unsubscribe::decode_unsuback(frame, context)?),
-        PacketType::PingReq | PacketType::PingResp if !frame.is_empty() => {
-            return Err(Fault::malformed("bytes follow the last field"));
-        }
-        PacketType::PingReq => Packet::PingReq,
-        PacketType::PingResp => Packet::PingResp,
-        PacketType::Disconnect => Packet::Disconnect(disconnect::decode(frame, context)?),
-        PacketType::Auth => Packet::Auth(auth::decode(frame, context)?),
+        | PacketType::PubComp
+        | PacketType::PingReq
+        | PacketType::PingResp => return Err(Fault::protocol("a packet out of its place")),
     })
 }

@@ -30,7 +30,8 @@ pub enum Answer {
     ConnAckV3(ConnectReturnCode),
     /// CONNACK of MQTT 5 with the error's reason.
     ConnAckV5,
-    /// DISCONNECT of MQTT 5 with the error's reason.
+    /// DISCONNECT of MQTT 5 with the error's reason. A server that has not sent CONNACK yet sends
+    /// that instead (MQTT-3.14.0-1).
     Disconnect,
 }
 
@@ -82,6 +83,20 @@ impl Fault {
             reason,
             text,
             bound: u64::try_from(bound).ok(),
+        }
+    }
+}
+
+impl From<Fault> for DecodeError {
+    /// The decoder fills in packet and answer.
+    #[cold]
+    fn from(fault: Fault) -> Self {
+        Self {
+            reason: fault.reason,
+            text: fault.text,
+            bound: fault.bound,
+            packet: None,
+            answer: Answer::Close,
         }
     }
 }

@@ -255,13 +255,13 @@ fn check_filter(text: &[u8]) -> Result<(), FilterError> {
     if is_shared(text) {
         return Err(FilterError::Reserved);
     }
-    let mut levels = TopicLevels::new(text);
-    while let Some(level) = levels.next() {
-        if level.contains(&b'#') && (level.len() > 1 || levels.next().is_some()) {
-            return Err(FilterError::Hash);
-        }
-        if level.contains(&b'+') && level.len() > 1 {
-            return Err(FilterError::Plus);
+    for (at, byte) in text.iter().enumerate() {
+        let begins = at == 0 || text[at - 1] == b'/';
+        match (byte, text.get(at + 1)) {
+            (b'#', None) | (b'+', None | Some(b'/')) if begins => {}
+            (b'#', _) => return Err(FilterError::Hash),
+            (b'+', _) => return Err(FilterError::Plus),
+            _ => {}
         }
     }
     Ok(())

@@ -48,6 +48,7 @@ mod encode;
 mod error;
 mod filter;
 mod forwarded;
+mod header;
 mod limits;
 mod message;
 mod packet;

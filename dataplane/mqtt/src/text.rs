@@ -248,16 +248,28 @@ fn check_utf8_slowly(bytes: &[u8]) -> Result<(), StringError> {
     Ok(())
 }
 
-/// Whether every byte is U+0001 to U+007F: eight at a time.
+/// Whether every byte is U+0001 to U+007F.
 fn is_plain_ascii(bytes: &[u8]) -> bool {
-    let (words, tail) = bytes.as_chunks::<8>();
-    let mut suspicious = 0;
+    // A zero byte minus one has its high bit; only a zero starts a borrow.
+    let suspicious = |word: u64| (word | word.wrapping_sub(LOW_BITS)) & HIGH_BITS;
+    no_word_is(bytes, suspicious)
+}
+
+/// Whether `suspicious` is 0 for every eight bytes, in any order; `x` fills up fewer.
+pub(crate) fn no_word_is(bytes: &[u8], suspicious: impl Fn(u64) -> u64) -> bool {
+    let Some(last) = bytes.last_chunk::<8>() else {
+        let filled = bytes.iter().fold(LOW_BITS * u64::from(b'x'), |word, byte| {
+            word << 8 | u64::from(*byte)
+        });
+        return suspicious(filled) == 0;
+    };
+    // The last eight overlap those before them if they must.
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut found = suspicious(u64::from_le_bytes(*last));
     for word in words {
-        let word = u64::from_le_bytes(*word);
-        // A zero byte minus one has its high bit; only a zero starts a borrow.
-        suspicious |= (word | word.wrapping_sub(LOW_BITS)) & HIGH_BITS;
+        found |= suspicious(u64::from_le_bytes(*word));
     }
-    suspicious == 0 && tail.iter().all(|byte| byte.is_ascii() && *byte != 0)
+    found == 0
 }
 
 /// The text of bytes that were checked before.

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::text::{HIGH_BITS, LOW_BITS, MqttString, StringError, check_utf8, text_type};
+use crate::text::{
+    HIGH_BITS, LOW_BITS, MqttString, StringError, check_utf8, no_word_is, text_type,
+};
 
 /// Why text is not a topic name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -137,15 +139,7 @@ fn check_topic_slowly(bytes: &[u8]) -> Result<(), TopicError> {
 
 /// Whether every byte is ASCII and none of NUL, `+`, `#`.
 fn is_plain_ascii_topic(bytes: &[u8]) -> bool {
-    let (words, tail) = bytes.as_chunks::<8>();
-    let mut suspicious = 0;
-    for word in words {
-        suspicious |= suspicious_bytes(u64::from_le_bytes(*word));
-    }
-    suspicious == 0
-        && tail
-            .iter()
-            .all(|byte| byte.is_ascii() && !matches!(byte, 0 | b'+' | b'#'))
+    no_word_is(bytes, suspicious_bytes)
 }
 
 /// Not 0 if one of the eight bytes is NUL, `+`, `#` or not ASCII.

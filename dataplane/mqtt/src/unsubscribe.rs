@@ -116,13 +116,12 @@ pub(crate) fn decode(frame: Bytes, context: Context<'_>) -> Result<Unsubscribe, 
     }
     while !body.is_empty() {
         let text = body.string(NOT_A_FILTER)?;
-        if unsubscribe.filters.len() < context.limits.filters_max {
-            let mut filter = UnsubscribeFilter::new(text);
-            filter.spec = bounded_spec(filter.spec, context.limits);
-            unsubscribe.filters.push(filter);
-        } else {
+        if unsubscribe.filters.len() == context.limits.filters_max {
             unsubscribe.excess += 1;
+            continue;
         }
+        let spec = bounded_spec(&text, context.limits);
+        unsubscribe.filters.push(UnsubscribeFilter { text, spec });
     }
     Ok(unsubscribe)
 }

@@ -37,8 +37,8 @@ pub trait AuthMethod: Send + Sync + fmt::Debug {
     /// As clients name it; compared byte by byte.
     fn name(&self) -> &str;
 
-    /// Begin an exchange. `connect` is the client's CONNECT; there is none in re-authentication. A method that
-    /// needs a nonce draws it here: methods are the shell's.
+    /// Begin an exchange. `connect` is the client's CONNECT; there is none in re-authentication. A
+    /// method that needs a nonce draws it here: methods are the shell's.
     fn begin(&self, connect: Option<&Connect>) -> Box<dyn AuthExchange>;
 }
 

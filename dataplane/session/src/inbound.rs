@@ -1,7 +1,7 @@
 //! Inbound: what a client sends, and every answer that is not a message.
 //!
-//! One file per matter: `connect` and `close`, `authenticate`, `publish` (QoS 0 to 2, with `order`, `receipt` and
-//! `alias`), `subscribe`, `disconnect`. What they tell the shell stands in `event`.
+//! One file per matter: `connect` and `close`, `authenticate`, `publish` (QoS 0 to 2, with `order`,
+//! `receipt` and `alias`), `subscribe`, `disconnect`. What they tell the shell stands in `event`.
 
 mod alias;
 mod authenticate;
@@ -51,7 +51,8 @@ pub use event::{
 ///              AUTH 0x18 └───────────────────▶ Closed ◀────────────────┘
 /// ```
 ///
-/// Complication: a violation changes no state by itself; the shell answers it with [`Inbound::close`].
+/// Complication: a violation changes no state by itself; the shell answers it with
+/// [`Inbound::close`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// CONNECT is due.
@@ -118,9 +119,9 @@ impl Inbound {
         }
     }
 
-    /// Whether the next packet may be handled now. False while a CONNECT is being decided; while a version
-    /// 3 client has as many unanswered messages as the server takes, having no receive maximum to hold it
-    /// to (stop reading); and when all is over.
+    /// Whether the next packet may be handled now. False while a CONNECT is being decided; while a
+    /// version 3 client has as many unanswered messages as the server takes, having no receive
+    /// maximum to hold it to (stop reading); and when all is over.
     pub fn wants_packets(&self) -> bool {
         match self.state {
             State::Opening | State::Proving => true,
@@ -224,8 +225,12 @@ impl Inbound {
         }
     }
 
-    /// Write an answer, less what the client does not want or cannot take.
+    /// Write an answer, less the words that the client cannot take. Nothing follows the end
+    /// (MQTT-3.14.4-1).
     fn write(&self, packet: &Packet, out: &mut BytesMut) {
+        if self.state == State::Closed {
+            return;
+        }
         wire::write(
             packet,
             self.client.version,
@@ -241,4 +246,17 @@ fn acknowledged(kind: AckKind, ack: &tessera_mqtt::Ack) -> Event {
         packet_id: ack.packet_id,
         reason: ack.reason,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbound::Outbound;
+
+    #[test]
+    fn an_idle_connection_costs_little() {
+        assert!(size_of::<Inbound>() <= 256, "{}", size_of::<Inbound>());
+        assert!(size_of::<Outbound>() <= 256, "{}", size_of::<Outbound>());
+        assert!(size_of::<Event>() <= 192, "{}", size_of::<Event>());
+    }
 }

@@ -14,15 +14,16 @@ pub const UNANSWERED_V3_MAX: usize = 65_535;
 /// Characters of a client identifier of MQTT 3.1 (3.1, section 3.1: 1 to 23).
 pub const V31_CLIENT_ID_CHARACTERS_MAX: usize = 23;
 
-/// Topic aliases that the server uses towards one client, however many the client allows: a topic each.
+/// Topic aliases that the server uses towards one client, however many the client allows: a topic
+/// each.
 pub const OUTBOUND_ALIASES_MAX: u16 = 32;
 
 /// What the server grants one connection. The shell derives it from the listener and the tenant's
 /// settings; Inbound announces it in CONNACK and holds the client to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// PUBLISH packets of QoS 1 and 2 that a client may have unacknowledged, 1 to 65,535. A version 5
-    /// client past it is disconnected (0x93); a version 3 client is not read from
+    /// PUBLISH packets of QoS 1 and 2 that a client may have unacknowledged, 1 to 65,535. A version
+    /// 5 client past it is disconnected (0x93); a version 3 client is not read from
     /// ([`Inbound::wants_packets`](crate::Inbound::wants_packets)).
     pub receive_maximum: u16,
     /// Bytes of the largest packet taken. The decoder enforces it; here it is announced.
@@ -34,8 +35,8 @@ pub struct ServerLimits {
     /// Longest keep alive; a version 5 client that asks for more, or for none, is given this one.
     /// Version 3 has no way to say so, there the client's own stays.
     pub keep_alive_max_seconds: Option<u16>,
-    /// Longest life of a session without a connection; `u32::MAX`: may be for ever. It is also what a version 3
-    /// client gets with clean session 0.
+    /// Longest life of a session without a connection; `u32::MAX`: may be for ever. It is also what
+    /// a version 3 client gets with clean session 0.
     pub session_expiry_max_seconds: u32,
     /// Longest client identifier in bytes.
     pub client_id_bytes_max: usize,

@@ -3,11 +3,13 @@
 //! A delivery takes one of three ways:
 //! - QoS 0 is written, or dropped if the buffer is full.
 //! - QoS 1 and 2 within the client's window are written under the next packet identifier.
-//! - QoS 1 and 2 beyond it wait in a bounded queue; an acknowledgement writes them. When the queue is full the
-//!   caller waits ([`Delivery::WouldOverflow`]): that is the back-pressure on publishers.
+//! - QoS 1 and 2 beyond it wait in a bounded queue; an acknowledgement writes them. When the queue
+//!   is full the caller waits ([`Delivery::WouldOverflow`]): that is the back-pressure on
+//!   publishers.
 //!
-//! A transient session numbers its deliveries itself and its messages live nowhere else. A persistent session's are
-//! numbered by its inbox, which keeps them until [`Outbound::acknowledged_below`] passes them.
+//! A transient session numbers its deliveries itself and its messages live nowhere else. A
+//! persistent session's are numbered by its inbox, which keeps them until
+//! [`Outbound::acknowledged_below`] passes them.
 
 mod acknowledge;
 mod alias;
@@ -38,20 +40,23 @@ const PACKET_BYTES_MAX: u32 = 268_435_460;
 pub enum Numbering {
     /// This machine: a transient session. PUBREC is answered with PUBREL at once.
     Own,
-    /// The session's inbox: [`Grant::sequence`] is always set, and PUBREL waits for [`Outbound::release`].
+    /// The session's inbox: [`Grant::sequence`] is always set, and PUBREL waits for
+    /// [`Outbound::release`].
     Inbox,
 }
 
 /// What bounds one client's outbox besides what the client said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutboundBounds {
-    /// Unacknowledged QoS 1 and 2 messages, whatever more the client allows. Version 3 clients can say nothing.
+    /// Unacknowledged QoS 1 and 2 messages, whatever more the client allows. Version 3 clients can
+    /// say nothing.
     pub window_max: u16,
     /// Messages that wait for the window.
     pub queue_messages_max: usize,
     /// Bytes of those messages, each charged [`QUEUED_MESSAGE_BYTES`] more.
     pub queue_bytes_max: usize,
-    /// Bytes in the caller's buffer from which on nothing more is written; one packet may overrun it.
+    /// Bytes in the caller's buffer from which on nothing more is written; one packet may overrun
+    /// it.
     pub buffer_bytes_max: usize,
 }
 
@@ -66,7 +71,8 @@ impl Default for OutboundBounds {
     }
 }
 
-/// What Outbound is made of; [`Inbound::outbound_config`](crate::Inbound::outbound_config) fills it in.
+/// What Outbound is made of; [`Inbound::outbound_config`](crate::Inbound::outbound_config) fills it
+/// in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutboundConfig {
     /// What the client speaks.
@@ -90,7 +96,8 @@ pub struct Grant<'a> {
     pub qos: Qos,
     /// RETAIN as it leaves ([`delivered_retain`](crate::delivered_retain)).
     pub retain: bool,
-    /// This copy may have been sent before, on another connection (MQTT-3.3.1-1). Only with a sequence.
+    /// This copy may have been sent before, on another connection (MQTT-3.3.1-1). Only with a
+    /// sequence.
     pub dup: bool,
     /// The inbox's number; `None` for QoS 0 and under [`Numbering::Own`].
     pub sequence: Option<Sequence>,
@@ -150,9 +157,10 @@ impl Outbound {
         }
     }
 
-    /// Take up a persistent session, before anything is delivered. `cursor` is its first unacknowledged sequence;
-    /// `released` are the later ones whose PUBREC was committed: each owes a PUBREL, which is written here
-    /// (MQTT-4.4.0-1). The unacknowledged messages themselves come again by [`Self::deliver`], in order.
+    /// Take up a persistent session, before anything is delivered. `cursor` is its first
+    /// unacknowledged sequence; `released` are the later ones whose PUBREC was committed: each owes
+    /// a PUBREL, which is written here (MQTT-4.4.0-1). The unacknowledged messages themselves come
+    /// again by [`Self::deliver`], in order.
     pub fn resume(&mut self, cursor: Sequence, released: &[Sequence], out: &mut BytesMut) {
         let mut owed: Vec<Sequence> = released.iter().copied().filter(|s| *s >= cursor).collect();
         owed.sort_unstable();
@@ -181,21 +189,16 @@ impl Outbound {
         }
     }
 
-    /// The inbox's message of that sequence will never be delivered (expired, dropped by policy, no longer
-    /// allowed). It counts as acknowledged. False: not yet, the unacknowledged span is at its bound; ask again.
+    /// The inbox's message of that sequence will never be delivered (expired, dropped by policy, no
+    /// longer allowed): it counts as acknowledged. The order of calls does not matter, others are
+    /// not touched. False: nothing was done, for the connection has ended or the sequence is
+    /// [`SPAN_MAX`] ahead; a later delivery passes it over.
     pub fn skip(&mut self, sequence: Sequence) -> bool {
-        match self.window.admit_skip(sequence) {
-            Admission::Known => true,
-            Admission::Closed => false,
-            Admission::Open => {
-                self.window.skip(sequence);
-                true
-            }
-        }
+        !self.closed && self.window.skip(sequence)
     }
 
-    /// Write what waits, as far as window and buffer allow; call it when the buffer was drained. How
-    /// many messages were written.
+    /// Write what waits, as far as window and buffer allow; call it when the buffer was drained.
+    /// How many messages were written.
     pub fn flush(&mut self, now: Duration, out: &mut BytesMut) -> usize {
         let mut written = 0;
         while !self.closed && !self.is_full(out) {
@@ -239,7 +242,8 @@ impl Outbound {
         self.queue.bytes()
     }
 
-    /// Messages that expired, were skipped or proved too large while they waited, since the last call.
+    /// Messages that expired, were skipped or proved too large while they waited, since the last
+    /// call.
     pub const fn take_dropped_while_queued(&mut self) -> u64 {
         std::mem::replace(&mut self.dropped_while_queued, 0)
     }
@@ -344,7 +348,7 @@ impl Outbound {
     /// The delivery is not made. One that this machine numbers gives its number to the next.
     fn pass_over(&mut self, sequence: Sequence) {
         match self.numbering {
-            Numbering::Inbox => self.window.skip(sequence),
+            Numbering::Inbox => self.window.pass_over(sequence),
             Numbering::Own => {}
         }
     }

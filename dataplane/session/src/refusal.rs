@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use tessera_mqtt::{Answer, DecodeError, ReasonCode, UserProperties};
 
-/// The client broke the protocol, or was refused in a way that only a close can tell: the connection
-/// must end. Hand it to [`Inbound::close`](crate::Inbound::close).
+/// The client broke the protocol, or was refused in a way that only a close can tell: the
+/// connection must end. Hand it to [`Inbound::close`](crate::Inbound::close).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text} ({reason})")]
 pub struct Violation {
@@ -36,8 +36,8 @@ impl Violation {
     }
 }
 
-/// Words that go with an answer of version 5. A client that asked for no problem information gets them on
-/// CONNACK and DISCONNECT only (MQTT-3.1.2-29); they are left out where they do not fit.
+/// Words that go with an answer of version 5. A client that asked for no problem information gets
+/// them on CONNACK and DISCONNECT only (MQTT-3.1.2-29); they are left out where they do not fit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Detail {
     /// Reason String.
@@ -56,10 +56,12 @@ impl Detail {
     }
 }
 
-/// How the server ends a connection: CONNACK before the client was accepted, DISCONNECT (version 5) after.
+/// How the server ends a connection: CONNACK before the client was accepted, DISCONNECT (version 5)
+/// after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// What a version 5 client is told; version 3 gets the nearest CONNACK return code, or just the close.
+    /// What a version 5 client is told; version 3 gets the nearest CONNACK return code, or just the
+    /// close.
     pub reason: ReasonCode,
     /// In words.
     pub detail: Detail,

@@ -2,14 +2,14 @@
 
 use tessera_mqtt::{Qos, RetainHandling};
 
-/// The lesser of the published and the granted QoS (MQTT-3.8.4-8). Of overlapping subscriptions the highest
-/// grant counts (MQTT-3.3.4-2).
+/// The lesser of the published and the granted QoS (MQTT-3.8.4-8). Of overlapping subscriptions the
+/// highest grant counts (MQTT-3.3.4-2).
 pub fn delivered_qos(published: Qos, granted: Qos) -> Qos {
     published.min(granted)
 }
 
-/// RETAIN of a delivery. A message from the retained store says so; a live one keeps what it was published
-/// with only under Retain As Published (MQTT-3.3.1-12, -13; 3.1.1: MQTT-3.3.1-8, -9).
+/// RETAIN of a delivery. A message from the retained store says so; a live one keeps what it was
+/// published with only under Retain As Published (MQTT-3.3.1-12, -13; 3.1.1: MQTT-3.3.1-8, -9).
 pub const fn delivered_retain(
     published: bool,
     from_store: bool,
@@ -18,8 +18,8 @@ pub const fn delivered_retain(
     from_store || (published && retain_as_published)
 }
 
-/// Whether a SUBSCRIBE brings the retained messages (MQTT-3.3.1-9 to -11). `is_new`: there was no such
-/// subscription before. A shared subscription brings none (MQTT 5, 4.8.2).
+/// Whether a SUBSCRIBE brings the retained messages (MQTT-3.3.1-9 to -11). `is_new`: there was no
+/// such subscription before. A shared subscription brings none (MQTT 5, 4.8.2).
 pub const fn sends_retained(handling: RetainHandling, is_new: bool, is_shared: bool) -> bool {
     if is_shared {
         return false;

@@ -3,10 +3,11 @@
 use bytes::BytesMut;
 use tessera_mqtt::{Packet, PacketType, ProtocolVersion, ReasonCode, encode_within};
 
-/// Write a packet, less the words that do not fit; one that does not fit at all is dropped (MQTT-3.1.2-25).
+/// Write a packet, less the words that do not fit; one that does not fit at all is dropped
+/// (MQTT-3.1.2-25).
 ///
-/// The machines build only what the version can say: an encoder's refusal is their mistake, which tests show and
-/// which in production costs this one packet.
+/// The machines build only what the version can say: an encoder's refusal is their mistake, which
+/// tests show and which in production costs this one packet.
 pub(crate) fn write(packet: &Packet, version: ProtocolVersion, bytes_max: u32, out: &mut BytesMut) {
     let result = encode_within(packet, version, bytes_max, out);
     debug_assert!(result.is_ok(), "{packet:?} in {version}: {result:?}");
@@ -14,9 +15,9 @@ pub(crate) fn write(packet: &Packet, version: ProtocolVersion, bytes_max: u32, o
 
 /// PUBACK or PUBREC that says this as well as it can.
 pub(crate) fn puback_reason(reason: ReasonCode) -> ReasonCode {
-    let nearest = match reason {
-        ReasonCode::MessageRateTooHigh | ReasonCode::PacketTooLarge => ReasonCode::QuotaExceeded,
-        other => other,
+    let nearest = match reason.as_u8() {
+        0x95 | 0x96 => ReasonCode::QuotaExceeded,
+        _ => reason,
     };
     listed(nearest, PacketType::PubAck)
 }

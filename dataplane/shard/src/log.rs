@@ -18,5 +18,3 @@ mod writer;
 pub(crate) use claim::{read_claim, read_ranges, write_claim};
 pub(crate) use group::{GroupLog, LogHandle};
 pub(crate) use writer::NodeLog;
-#[cfg(test)]
-pub(crate) use writer::{T_LOG,T_SYNC};

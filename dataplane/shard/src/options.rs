@@ -32,7 +32,8 @@ pub struct EngineOptions {
     /// How long applied changes may be in the log only. Default 5 s: bounds the log that a
     /// restart replays.
     pub checkpoint_interval: Duration,
-    /// How many bytes of applied commands may be in the log only, per stripe. Default 8 MiB.
+    /// How many bytes of applied commands may be in the log only, per stripe, about. Default
+    /// 4 MiB: applying stands still while they are written.
     pub checkpoint_bytes: usize,
     /// Read cache of each state file. Default 64 MiB.
     pub state_cache_bytes: usize,
@@ -59,7 +60,7 @@ impl EngineOptions {
             queue_bytes_max: 32 * MIB,
             in_flight_bytes_max: 4 * MIB,
             checkpoint_interval: Duration::from_secs(5),
-            checkpoint_bytes: 8 * MIB,
+            checkpoint_bytes: 4 * MIB,
             state_cache_bytes: 64 * MIB,
             log_cache_bytes: 32 * MIB,
         }

@@ -15,5 +15,3 @@ pub(crate) use group::Group;
 pub(crate) use machine::{SnapshotView, StateHandle};
 pub(crate) use rows::{Extent, View};
 pub(crate) use stripe::{CheckpointPolicy, Stripe};
-#[cfg(test)]
-pub(crate) use stripe::T_APPLY;

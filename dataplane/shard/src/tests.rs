@@ -7,4 +7,3 @@ mod disk;
 mod engine;
 mod faults;
 mod kit;
-mod perf;

@@ -53,9 +53,10 @@ impl Context {
                 .map(Some)
                 .map_err(|error| io::Error::other(format!("{}: {error}", path.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())))
-            }
+            Err(error) => Err(io::Error::new(
+                error.kind(),
+                format!("{}: {error}", path.display()),
+            )),
         }
     }
 
@@ -72,7 +73,9 @@ impl Context {
 
     /// The tenant of that slug, or the first.
     pub(crate) fn tenant(&self, slug: Option<&str>) -> Option<&TenantContext> {
-        self.tenants.iter().find(|tenant| slug.is_none_or(|slug| tenant.slug == slug))
+        self.tenants
+            .iter()
+            .find(|tenant| slug.is_none_or(|slug| tenant.slug == slug))
     }
 }
 
@@ -129,9 +132,17 @@ pub(crate) mod tests {
         let file = root.path().join(DATA_FOLDER_DEFAULT).join(CONTEXT_FILE);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, serde_json::to_vec(&example()).unwrap()).unwrap();
-        assert_eq!(Context::find(&below).unwrap(), Some((file.clone(), example())));
+        assert_eq!(
+            Context::find(&below).unwrap(),
+            Some((file.clone(), example()))
+        );
         fs::write(&file, "{").unwrap();
-        assert!(Context::find(&below).unwrap_err().to_string().contains("dev.json"));
+        assert!(
+            Context::find(&below)
+                .unwrap_err()
+                .to_string()
+                .contains("dev.json")
+        );
     }
 
     #[test]

@@ -50,8 +50,6 @@ use crate::context::DATA_FOLDER_DEFAULT;
 const MQTT_PORT: u16 = 1883;
 /// Where the API listens, unless told otherwise.
 const API_PORT: u16 = 7880;
-/// Where the node answers its operators; for `dev` itself.
-const ADMIN_PORT: u16 = 7881;
 
 /// Starts the whole product on this machine, for development.
 #[derive(Debug, clap::Args)]
@@ -84,9 +82,17 @@ pub(crate) struct DevArgs {
 /// Runs until a signal ends it. Everything that was started is stopped on every way out.
 pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listening for signals")?;
-    let data_dir = if args.ephemeral { ephemeral_folder()? } else { args.data_dir.clone() };
+    let data_dir = if args.ephemeral {
+        ephemeral_folder()?
+    } else {
+        args.data_dir.clone()
+    };
     let folder = DataFolder::open(&data_dir)?;
-    let ready_file = args.ready_file.as_deref().map(std::path::absolute).transpose()?;
+    let ready_file = args
+        .ready_file
+        .as_deref()
+        .map(std::path::absolute)
+        .transpose()?;
     let ready_file = ReadyFile::new(ready_file).context("removing the former ready file")?;
     let root = folder.root().to_owned();
     let mut session = Session::new(&args, data_dir, folder, ready_file)?;

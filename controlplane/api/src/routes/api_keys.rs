@@ -43,9 +43,12 @@ async fn create_api_key(
     let wanted = Wanted::checked(&body.value, Owner::Tenant)?;
     let key = write.app.server_key.clone();
     write
-        .in_tenant(&[Scope::ApiKeysWrite], &tenant, &body.bytes, |tx, tenant| {
-            Box::pin(async move { create(tx, wanted, &key, Some(tenant.id)).await })
-        })
+        .in_tenant(
+            &[Scope::ApiKeysWrite],
+            &tenant,
+            &body.bytes,
+            |tx, tenant| Box::pin(async move { create(tx, wanted, &key, Some(tenant.id)).await }),
+        )
         .await
 }
 
@@ -125,9 +128,12 @@ async fn delete_api_key(
     body: NoBody,
 ) -> Result<Response, ApiError> {
     write
-        .in_tenant(&[Scope::ApiKeysWrite], &tenant, &body.bytes, |tx, tenant| {
-            Box::pin(async move { delete(tx, Some(tenant.id), &id).await })
-        })
+        .in_tenant(
+            &[Scope::ApiKeysWrite],
+            &tenant,
+            &body.bytes,
+            |tx, tenant| Box::pin(async move { delete(tx, Some(tenant.id), &id).await }),
+        )
         .await
 }
 
@@ -164,7 +170,10 @@ struct Wanted {
 impl Wanted {
     fn checked(body: &ApiKeyCreate, owner: Owner) -> Result<Self, ApiError> {
         let mut violations = Vec::new();
-        collect(&mut violations, check_display("/name", &body.name, NAME_LEN_MAX));
+        collect(
+            &mut violations,
+            check_display("/name", &body.name, NAME_LEN_MAX),
+        );
         let role = role_of(body.role);
         let fits = match owner {
             Owner::Tenant => !role.is_platform(),
@@ -178,7 +187,11 @@ impl Wanted {
             return Err(ApiError::invalid(violations));
         }
         let secret = random_secret(SecretKind::ApiKey)?;
-        Ok(Self { name: body.name.clone(), role, secret })
+        Ok(Self {
+            name: body.name.clone(),
+            role,
+            secret,
+        })
     }
 }
 
@@ -197,7 +210,7 @@ async fn create(
         digest: key.digest(wanted.secret.expose().as_bytes()),
     };
     let row = tx.create_api_key(&new).await?;
-    let config = tx.config_head().await?.revision;
+    let config = tx.config_revision().await?;
     let (location, revision) = (location(&row), row.revision);
     let created = ApiKeyWithSecret {
         key: shape::api_key(row, Some(config)),
@@ -213,9 +226,15 @@ async fn list(
     params: ListParams,
 ) -> Result<Response, ApiError> {
     let paging = Paging::new(app, format!("api keys of {tenant:?}"), params)?;
-    let rows = tx.api_keys(tenant, paging.after.parse().ok(), paging.rows()).await?;
+    let rows = tx
+        .api_keys(tenant, paging.after.parse().ok(), paging.rows())
+        .await?;
     tx.commit().await?;
-    let page = paging.page(rows, |row| row.id.to_string(), |row| shape::api_key(row, None));
+    let page = paging.page(
+        rows,
+        |row| row.id.to_string(),
+        |row| shape::api_key(row, None),
+    );
     Ok(Json(page).into_response())
 }
 
@@ -228,12 +247,14 @@ async fn get(mut tx: Tx, tenant: Option<TenantId>, id: &str) -> Result<Response,
 async fn delete(tx: &mut Tx, tenant: Option<TenantId>, id: &str) -> Result<Outcome, ApiError> {
     let row = found(tx, tenant, id).await?;
     tx.delete_api_key(tenant, row.id).await?;
-    Ok(Outcome::gone(tx.config_head().await?.revision))
+    Ok(Outcome::gone(tx.config_revision().await?))
 }
 
 async fn found(tx: &mut Tx, tenant: Option<TenantId>, id: &str) -> Result<ApiKeyRow, ApiError> {
     let id = id.parse().map_err(|_| ApiError::not_found())?;
-    tx.api_key(tenant, id).await?.ok_or_else(ApiError::not_found)
+    tx.api_key(tenant, id)
+        .await?
+        .ok_or_else(ApiError::not_found)
 }
 
 fn location(row: &ApiKeyRow) -> String {

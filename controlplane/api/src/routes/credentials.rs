@@ -51,15 +51,20 @@ async fn create_credential(
         secret: at_rest(&secret, &write.app.server_key),
     };
     write
-        .in_tenant(&[Scope::CredentialsWrite], &tenant, &body.bytes, |tx, tenant| {
-            Box::pin(async move {
-                let row = tx.create_credential(tenant.id, &new).await?;
-                let location = format!("/v1/tenants/{}/credentials/{}", tenant.id, row.id);
-                let (revision, config) = (row.revision, row.config_revision);
-                let created = with_secret(row, &tenant, &secret);
-                Ok(Outcome::created(location, revision, &created, config))
-            })
-        })
+        .in_tenant(
+            &[Scope::CredentialsWrite],
+            &tenant,
+            &body.bytes,
+            |tx, tenant| {
+                Box::pin(async move {
+                    let row = tx.create_credential(tenant.id, &new).await?;
+                    let location = format!("/v1/tenants/{}/credentials/{}", tenant.id, row.id);
+                    let (revision, config) = (row.revision, row.config_revision);
+                    let created = with_secret(row, &tenant, &secret);
+                    Ok(Outcome::created(location, revision, &created, config))
+                })
+            },
+        )
         .await
 }
 
@@ -75,7 +80,9 @@ async fn list_credentials(
 ) -> Result<Response, ApiError> {
     let (mut tx, tenant) = read.begin_tenant(Scope::CredentialsRead, &tenant).await?;
     let paging = Paging::new(&app, format!("credentials of {}", tenant.id), params)?;
-    let rows = tx.credentials(tenant.id, &paging.after, paging.rows()).await?;
+    let rows = tx
+        .credentials(tenant.id, &paging.after, paging.rows())
+        .await?;
     tx.commit().await?;
     let page = paging.page(
         rows,
@@ -97,7 +104,10 @@ async fn get_credential(
     let (mut tx, tenant) = read.begin_tenant(Scope::CredentialsRead, &tenant).await?;
     let row = found(&mut tx, tenant.id, &name).await?;
     tx.commit().await?;
-    Ok(with_etag(row.revision, shape::credential(row, &tenant.slug)))
+    Ok(with_etag(
+        row.revision,
+        shape::credential(row, &tenant.slug),
+    ))
 }
 
 /// Deletes a credential: devices that use it are disconnected.
@@ -114,13 +124,20 @@ async fn delete_credential(
 ) -> Result<Response, ApiError> {
     let precondition = write.precondition();
     write
-        .in_tenant(&[Scope::CredentialsWrite], &tenant, &body.bytes, |tx, tenant| {
-            Box::pin(async move {
-                let row = found(tx, tenant.id, &name).await?;
-                precondition.check(row.revision)?;
-                Ok(Outcome::gone(tx.delete_credential(tenant.id, row.id).await?))
-            })
-        })
+        .in_tenant(
+            &[Scope::CredentialsWrite],
+            &tenant,
+            &body.bytes,
+            |tx, tenant| {
+                Box::pin(async move {
+                    let row = found(tx, tenant.id, &name).await?;
+                    precondition.check(row.revision)?;
+                    Ok(Outcome::gone(
+                        tx.delete_credential(tenant.id, row.id).await?,
+                    ))
+                })
+            },
+        )
         .await
 }
 
@@ -141,15 +158,24 @@ async fn rotate_credential(
     let new = at_rest(&secret, &write.app.server_key);
     let precondition = write.precondition();
     write
-        .in_tenant(&[Scope::CredentialsWrite], &tenant, &body.bytes, |tx, tenant| {
-            Box::pin(async move {
-                let old = found(tx, tenant.id, &name).await?;
-                precondition.check(old.revision)?;
-                let row = tx.rotate_credential(tenant.id, &old, &new).await?;
-                let (revision, config) = (row.revision, row.config_revision);
-                Ok(Outcome::ok(revision, &with_secret(row, &tenant, &secret), config))
-            })
-        })
+        .in_tenant(
+            &[Scope::CredentialsWrite],
+            &tenant,
+            &body.bytes,
+            |tx, tenant| {
+                Box::pin(async move {
+                    let old = found(tx, tenant.id, &name).await?;
+                    precondition.check(old.revision)?;
+                    let row = tx.rotate_credential(tenant.id, &old, &new).await?;
+                    let (revision, config) = (row.revision, row.config_revision);
+                    Ok(Outcome::ok(
+                        revision,
+                        &with_secret(row, &tenant, &secret),
+                        config,
+                    ))
+                })
+            },
+        )
         .await
 }
 
@@ -157,11 +183,16 @@ async fn found(tx: &mut Tx, tenant: TenantId, name: &str) -> Result<CredentialRo
     let id = name.parse().map(CredentialRef::Id);
     let reference = id.or_else(|_| name.parse().map(CredentialRef::Username));
     let reference = reference.map_err(|_| ApiError::not_found())?;
-    tx.credential(tenant, &reference).await?.ok_or_else(ApiError::not_found)
+    tx.credential(tenant, &reference)
+        .await?
+        .ok_or_else(ApiError::not_found)
 }
 
 fn at_rest(secret: &GeneratedSecret, key: &ServerKey) -> SecretNew {
-    SecretNew { key_id: secret.key_id(), digest: key.digest(secret.expose().as_bytes()) }
+    SecretNew {
+        key_id: secret.key_id(),
+        digest: key.digest(secret.expose().as_bytes()),
+    }
 }
 
 fn with_secret(
@@ -178,9 +209,10 @@ fn with_secret(
 impl From<CreateCredentialError> for ApiError {
     fn from(error: CreateCredentialError) -> Self {
         match error {
-            CreateCredentialError::UsernameTaken => {
-                Self::new(ErrorCode::UsernameTaken, "another credential has this user name")
-            }
+            CreateCredentialError::UsernameTaken => Self::new(
+                ErrorCode::UsernameTaken,
+                "another credential has this user name",
+            ),
             CreateCredentialError::TooMany => {
                 Self::new(ErrorCode::QuotaExceeded, error.to_string())
             }

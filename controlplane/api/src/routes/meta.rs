@@ -35,14 +35,29 @@ async fn whoami(State(app): State<Arc<App>>, read: Read) -> Result<Response, Api
         None => None,
         Some(id) => {
             let mut tx = app.store.begin(View::Tenant(id)).await?;
-            let row = tx.tenant(&TenantRef::Id(id)).await?.ok_or_else(ApiError::not_found)?;
+            let row = tx
+                .tenant(&TenantRef::Id(id))
+                .await?
+                .ok_or_else(ApiError::not_found)?;
             tx.commit().await?;
             Some(WhoamiTenant { id, slug: row.slug })
         }
     };
-    let scopes = caller.role.scopes().iter().map(ToString::to_string).collect();
+    let scopes = caller
+        .role
+        .scopes()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let role = shape::role(caller.role);
-    Ok(Json(Whoami { api_key: caller.key, name: caller.name, role, scopes, tenant }).into_response())
+    Ok(Json(Whoami {
+        api_key: caller.key,
+        name: caller.name,
+        role,
+        scopes,
+        tenant,
+    })
+    .into_response())
 }
 
 /// Tells whether the process lives.
@@ -81,7 +96,13 @@ async fn openapi(State(app): State<Arc<App>>) -> Response {
 async fn explain_error(At(code): At<String>) -> Result<Response, ApiError> {
     let code = ErrorCode::ALL.iter().find(|known| known.as_str() == code);
     let code = code.ok_or_else(ApiError::not_found)?;
-    let text = format!("{} {}: {}\n{}\n", code.status(), code.as_str(), code.title(), code.advice());
+    let text = format!(
+        "{} {}: {}\n{}\n",
+        code.status(),
+        code.as_str(),
+        code.title(),
+        code.advice()
+    );
     std::future::ready(Ok(text.into_response())).await
 }
 

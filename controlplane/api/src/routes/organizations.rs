@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Json, Response};
 use std::sync::Arc;
 use tessera_api_types::{ErrorCode, Organization, OrganizationCreate, Page};
-use tessera_domain::text::{NAME_LEN_MAX, check_display, check_slug};
 use tessera_domain::Scope;
+use tessera_domain::text::{NAME_LEN_MAX, check_display, check_slug};
 use tessera_store::{CreateOrganizationError, OrganizationNew, OrganizationRef};
 use tessera_tenancy::OrganizationId;
 use utoipa_axum::router::OpenApiRouter;
@@ -39,7 +39,7 @@ async fn create_organization(
         .on_platform(Scope::OrganizationsWrite, &body.bytes, |tx| {
             Box::pin(async move {
                 let row = tx.create_organization(&new).await?;
-                let config = tx.config_head().await?.revision;
+                let config = tx.config_revision().await?;
                 let location = format!("/v1/organizations/{}", row.id);
                 let revision = row.revision;
                 let created = shape::organization(row, Some(config));
@@ -61,7 +61,11 @@ async fn list_organizations(
     let paging = Paging::new(&app, "organizations".into(), params)?;
     let rows = tx.organizations(&paging.after, paging.rows()).await?;
     tx.commit().await?;
-    let page = paging.page(rows, |row| row.slug.clone(), |row| shape::organization(row, None));
+    let page = paging.page(
+        rows,
+        |row| row.slug.clone(),
+        |row| shape::organization(row, None),
+    );
     Ok(Json(page).into_response())
 }
 
@@ -72,7 +76,10 @@ async fn list_organizations(
 async fn get_organization(read: Read, At(name): At<String>) -> Result<Response, ApiError> {
     let mut tx = read.begin(Scope::OrganizationsRead).await?;
     let reference = organization_ref(&name).ok_or_else(ApiError::not_found)?;
-    let row = tx.organization(&reference).await?.ok_or_else(ApiError::not_found)?;
+    let row = tx
+        .organization(&reference)
+        .await?
+        .ok_or_else(ApiError::not_found)?;
     tx.commit().await?;
     Ok(with_etag(row.revision, shape::organization(row, None)))
 }
@@ -94,7 +101,11 @@ fn checked(body: &OrganizationCreate) -> Result<OrganizationNew, ApiError> {
     match slug {
         Some(slug) if violations.is_empty() => {
             let id = OrganizationId::from_bytes(random_bytes()?);
-            Ok(OrganizationNew { id, slug, name: name.to_owned() })
+            Ok(OrganizationNew {
+                id,
+                slug,
+                name: name.to_owned(),
+            })
         }
         Some(_) | None => Err(ApiError::invalid(violations)),
     }

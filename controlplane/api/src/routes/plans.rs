@@ -17,7 +17,9 @@ use crate::read::Read;
 use crate::shape;
 
 pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(list_plans)).routes(routes!(get_plan))
+    OpenApiRouter::new()
+        .routes(routes!(list_plans))
+        .routes(routes!(get_plan))
 }
 
 /// Lists plans, by slug.

@@ -19,7 +19,9 @@ use crate::list::{ListParams, Paging};
 use crate::read::Read;
 
 pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(list_nodes)).routes(routes!(get_config_head))
+    OpenApiRouter::new()
+        .routes(routes!(list_nodes))
+        .routes(routes!(get_config_head))
 }
 
 /// Lists the data nodes that were ever heard from, by id.

@@ -68,7 +68,10 @@ async fn open_stream(
     let request = requested(params)?;
     let start = start_for(request.position, &app.hub.head())?;
     let Ok(permit) = app.streams.clone().try_acquire_owned() else {
-        return Err(ApiError::new(ErrorCode::Overloaded, "too many streams at once"));
+        return Err(ApiError::new(
+            ErrorCode::Overloaded,
+            "too many streams at once",
+        ));
     };
     let (sender, receiver) = mpsc::channel(LINES_WAITING_MAX);
     let serving = app.clone();
@@ -77,7 +80,10 @@ async fn open_stream(
         let node = request.node;
         tracing::info!(%node, ?start, "a node opened its stream");
         let reads = serving.stream_reads.clone();
-        let source = StoreSource { store: serving.store.clone(), reads };
+        let source = StoreSource {
+            store: serving.store.clone(),
+            reads,
+        };
         let key = serving.push_key.clone();
         let stream = serve_stream(&source, &serving.hub, key, request, start, sender);
         match serving.stopping.run_until_cancelled(stream).await {
@@ -93,7 +99,10 @@ async fn open_stream(
     Ok((form, Body::from_stream(lines)).into_response())
 }
 
-async fn take_report(State(app): State<Arc<App>>, request: Request) -> Result<StatusCode, ApiError> {
+async fn take_report(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<StatusCode, ApiError> {
     let headers = request.headers().clone();
     let bytes = read_body(request, REPORT_LEN_MAX).await?;
     check_signature(&app, &headers, &bytes)?;
@@ -110,7 +119,9 @@ fn check_signature(app: &App, headers: &HeaderMap, text: &[u8]) -> Result<(), Ap
     let given = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
     match given {
         Some(given) if app.push_key.verifies(text, given) => Ok(()),
-        Some(_) | None => Err(ApiError::unauthenticated("the signature of a node is needed")),
+        Some(_) | None => Err(ApiError::unauthenticated(
+            "the signature of a node is needed",
+        )),
     }
 }
 
@@ -131,7 +142,10 @@ fn requested(params: StreamParams) -> Result<StreamRequest, ApiError> {
         node: NodeId(params.node),
         incarnation: Incarnation(params.incarnation),
         nonce: params.nonce,
-        position: Position { timeline, after: Revision(params.after) },
+        position: Position {
+            timeline,
+            after: Revision(params.after),
+        },
     })
 }
 

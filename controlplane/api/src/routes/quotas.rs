@@ -56,9 +56,15 @@ async fn put_quotas(
     body: Body<QuotasPut>,
 ) -> Result<Response, ApiError> {
     let QuotasPut { quotas, reason } = body.value;
-    let quotas = quotas.into_iter().map(|(name, to)| (name, Some(to))).collect();
+    let quotas = quotas
+        .into_iter()
+        .map(|(name, to)| (name, Some(to)))
+        .collect();
     let changes = checked(quotas, reason)?;
-    change(write, &tenant, &body.bytes, changes, Overrides::default).await
+    change(write, &tenant, &body.bytes, changes, |_| {
+        Overrides::default()
+    })
+    .await
 }
 
 /// Changes some overrides of a tenant's quotas.
@@ -77,7 +83,7 @@ async fn patch_quotas(
     body: Body<QuotasPatch>,
 ) -> Result<Response, ApiError> {
     let changes = checked(body.value.quotas, body.value.reason)?;
-    change(write, &tenant, &body.bytes, changes, Overrides::clone).await
+    change(write, &tenant, &body.bytes, changes, |present| present).await
 }
 
 /// Overrides to set, or to remove where there is none.
@@ -96,7 +102,7 @@ async fn change(
     tenant: &str,
     body: &[u8],
     changes: Changes,
-    base: impl FnOnce(&Overrides) -> Overrides + Send + 'static,
+    base: fn(Overrides) -> Overrides,
 ) -> Result<Response, ApiError> {
     write.caller.require(Scope::QuotasWrite)?;
     let precondition = write.precondition();
@@ -105,7 +111,7 @@ async fn change(
             Box::pin(async move {
                 let old = tx.quotas(&tenant).await?;
                 precondition.require(old.revision)?;
-                let mut overrides = base(&old.overrides);
+                let mut overrides = base(old.overrides);
                 for (code, to) in changes {
                     match to {
                         Some(to) => overrides.set(code, to),
@@ -113,7 +119,11 @@ async fn change(
                     }
                 }
                 let rows = tx.set_overrides(&tenant, &overrides).await?;
-                Ok(Outcome::ok(rows.revision, &shape::quotas(&rows), rows.config_revision))
+                Ok(Outcome::ok(
+                    rows.revision,
+                    &shape::quotas(&rows),
+                    rows.config_revision,
+                ))
             })
         })
         .await
@@ -125,7 +135,10 @@ fn checked(
 ) -> Result<Changes, ApiError> {
     let mut violations = Vec::new();
     if let Some(reason) = &reason {
-        collect(&mut violations, check_display("/reason", reason, REASON_LEN_MAX));
+        collect(
+            &mut violations,
+            check_display("/reason", reason, REASON_LEN_MAX),
+        );
     }
     let mut changes = Vec::new();
     for (name, to) in quotas {
@@ -135,8 +148,15 @@ fn checked(
         if let Some(to) = to {
             collect(&mut violations, check_value(code, to.limit));
         }
-        let to = to.map(|to| Override { limit: to.limit, reason: reason.clone() });
+        let to = to.map(|to| Override {
+            limit: to.limit,
+            reason: reason.clone(),
+        });
         changes.push((code, to));
     }
-    if violations.is_empty() { Ok(changes) } else { Err(ApiError::invalid(violations)) }
+    if violations.is_empty() {
+        Ok(changes)
+    } else {
+        Err(ApiError::invalid(violations))
+    }
 }

@@ -16,7 +16,6 @@ use tessera_domain::text::{
 use tessera_domain::{Scope, Violation};
 use tessera_store::{CreateTenantError, TenantNew, TenantRef, TenantRow, TenantUpdate, Tx};
 use tessera_tenancy::{PlanSlug, TenantId, TenantSlug, TenantStatus};
-use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -34,13 +33,18 @@ use crate::write::{Outcome, Write, WriteParams};
 pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(create_tenant, list_tenants))
-        .routes(routes!(get_tenant, ensure_tenant, patch_tenant, delete_tenant))
+        .routes(routes!(
+            get_tenant,
+            ensure_tenant,
+            patch_tenant,
+            delete_tenant
+        ))
         .routes(routes!(suspend_tenant))
         .routes(routes!(resume_tenant))
 }
 
 /// Which tenants.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct TenantListParams {
@@ -67,7 +71,12 @@ struct Wanted {
     request_body = TenantCreate, responses((status = 201, body = Tenant, description = "Created"),
     (status = 202, body = Tenant, description = "Created; some node has not applied it yet")))]
 async fn create_tenant(write: Write, body: Body<TenantCreate>) -> Result<Response, ApiError> {
-    let TenantCreate { slug, plan, organization, labels } = body.value;
+    let TenantCreate {
+        slug,
+        plan,
+        organization,
+        labels,
+    } = body.value;
     let wanted = checked(&slug, &plan, organization, labels)?;
     write
         .on_platform(Scope::TenantsManage, &body.bytes, |tx| {
@@ -91,7 +100,11 @@ async fn ensure_tenant(
     At(slug): At<String>,
     body: Body<TenantEnsure>,
 ) -> Result<Response, ApiError> {
-    let TenantEnsure { plan, organization, labels } = body.value;
+    let TenantEnsure {
+        plan,
+        organization,
+        labels,
+    } = body.value;
     let wanted = checked(&slug, &plan, organization, labels)?;
     write
         .on_platform(Scope::TenantsManage, &body.bytes, |tx| {
@@ -105,7 +118,10 @@ async fn ensure_tenant(
                     Ok(row) => Ok(created(row)),
                     // Another request has created it since we looked.
                     Err(CreateTenantError::SlugTaken) => {
-                        let row = tx.tenant(&reference).await?.ok_or_else(ApiError::not_found)?;
+                        let row = tx
+                            .tenant(&reference)
+                            .await?
+                            .ok_or_else(ApiError::not_found)?;
                         Ok(unchanged(row))
                     }
                     Err(CreateTenantError::Store(error)) => Err(error.into()),
@@ -124,7 +140,11 @@ async fn list_tenants(
     Params(params): Params<TenantListParams>,
 ) -> Result<Response, ApiError> {
     let mut tx = read.begin(Scope::TenantsRead).await?;
-    let TenantListParams { limit, cursor, status } = params;
+    let TenantListParams {
+        limit,
+        cursor,
+        status,
+    } = params;
     let name = format!("tenants of {:?} with {status:?}", read.caller.tenant);
     let paging = Paging::new(&app, name, ListParams { limit, cursor })?;
     let status = status.map(status_of);
@@ -175,7 +195,11 @@ async fn patch_tenant(
                     Some(plan) => known_plan(tx, plan).await?,
                     None => old.plan.clone(),
                 };
-                let update = TenantUpdate { status: old.status, plan, labels };
+                let update = TenantUpdate {
+                    status: old.status,
+                    plan,
+                    labels,
+                };
                 let row = tx.update_tenant(&old, &update).await?;
                 Ok(changed(row))
             })
@@ -242,17 +266,31 @@ async fn set_status(
 ) -> Result<Response, ApiError> {
     let precondition = write.precondition();
     write
-        .in_tenant(&[Scope::TenantsManage], name, &body.bytes, move |tx, old| {
-            Box::pin(async move {
-                precondition.check(old.revision)?;
-                if old.status == status {
-                    return Ok(changed(old));
-                }
-                let (plan, labels) = (old.plan.clone(), old.labels.clone());
-                let row = tx.update_tenant(&old, &TenantUpdate { status, plan, labels }).await?;
-                Ok(changed(row))
-            })
-        })
+        .in_tenant(
+            &[Scope::TenantsManage],
+            name,
+            &body.bytes,
+            move |tx, old| {
+                Box::pin(async move {
+                    precondition.check(old.revision)?;
+                    if old.status == status {
+                        return Ok(changed(old));
+                    }
+                    let (plan, labels) = (old.plan.clone(), old.labels.clone());
+                    let row = tx
+                        .update_tenant(
+                            &old,
+                            &TenantUpdate {
+                                status,
+                                plan,
+                                labels,
+                            },
+                        )
+                        .await?;
+                    Ok(changed(row))
+                })
+            },
+        )
         .await
 }
 
@@ -282,9 +320,12 @@ fn checked(
     let plan = collect(&mut violations, check_plan("/plan", plan));
     violations.extend(check_labels(&labels));
     match (slug, plan) {
-        (Some(slug), Some(plan)) if violations.is_empty() => {
-            Ok(Wanted { slug, plan, organization, labels })
-        }
+        (Some(slug), Some(plan)) if violations.is_empty() => Ok(Wanted {
+            slug,
+            plan,
+            organization,
+            labels,
+        }),
         _ => Err(ApiError::invalid(violations)),
     }
 }
@@ -312,7 +353,11 @@ fn merged(
         };
     }
     let violations = check_labels(&labels);
-    if violations.is_empty() { Ok(labels) } else { Err(ApiError::invalid(violations)) }
+    if violations.is_empty() {
+        Ok(labels)
+    } else {
+        Err(ApiError::invalid(violations))
+    }
 }
 
 /// What a body names, found.
@@ -325,7 +370,11 @@ async fn resolved(tx: &mut Tx, wanted: Wanted) -> Result<TenantNew, ApiError> {
                 None => None,
             };
             let unknown = || {
-                Violation::new("/organization", "unknown_organization", "there is no such organization")
+                Violation::new(
+                    "/organization",
+                    "unknown_organization",
+                    "there is no such organization",
+                )
             };
             Some(found.ok_or_else(unknown)?.id)
         }

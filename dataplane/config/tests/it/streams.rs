@@ -143,6 +143,22 @@ fn the_newest_snapshot_supersedes_one_on_its_way() {
 }
 
 #[test]
+fn another_stream_sweeps_nothing_that_is_being_staged() {
+    let config = open(&MemoryDisk::new());
+    let mut staging = Stream::open(&config, 5);
+    let bodies = vec![
+        set_tenant(ACME, "acme"),
+        set_credential(ACME, 1, "s-1", &[1]),
+    ];
+    staging.send_all([begin(5), staged(5, bodies)]).unwrap();
+    let mut other = Stream::open(&config, 5);
+    other.send_all([heartbeat(5), heartbeat(5)]).unwrap();
+    staging.send(end(5)).unwrap();
+    assert!(config.tenant(ACME).is_some());
+    assert!(config.credential_by_key_id(key_id(1)).is_some());
+}
+
+#[test]
 fn a_foreign_timeline_needs_an_operator_and_a_snapshot() {
     let config = open(&MemoryDisk::new());
     Stream::open(&config, 1)

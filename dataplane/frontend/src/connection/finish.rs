@@ -21,22 +21,23 @@ impl Connection {
     /// Says why, closes the socket, and leaves nothing behind.
     pub(super) async fn finish(mut self, end: End) {
         tracing::debug!(peer = %self.peer, ?end, "connection ended");
-        let Some(session) = self.session.take() else {
+        let Some(mut session) = self.session.take() else {
             self.shared.metrics.connects_refused.add(1);
             self.say(&end).await;
             return;
         };
         // What was owed before the end leaves first; from here on nothing more goes in.
         session.outbox.take(&mut self.unwritten);
+        let acknowledged_below =
+            session.outbox.with(|outbound, _out| outbound.acknowledged_below()).0;
         session.outbox.close();
         self.say(&end).await;
         self.shared.metrics.connections.add(-1);
         self.shared
             .registry
             .remove(session.tenant.id, session.outbox.id());
-        session
-            .leave(&self.shared, &end, self.inbound.take_will())
-            .await;
+        session.settle_acknowledged(&self.shared, acknowledged_below).await;
+        session.leave(&self.shared, &end, self.inbound.take_will()).await;
     }
 
     async fn say(&mut self, end: &End) {
@@ -71,7 +72,6 @@ impl Session {
             End::Lost(_) | End::Violated(_) | End::Server(_) | End::Refused | End::Stalled => None,
         };
         self.leave_subscriptions(shared).await;
-        self.settle_acknowledged(shared).await;
         let detached = shared.inbox.detach(&self.home.session, expiry).await;
         match detached {
             Ok(detached) => shared.remove_discarded(detached.discarded).await,
@@ -101,14 +101,11 @@ impl Session {
     }
 
     /// What the client acknowledged last is not delivered again.
-    async fn settle_acknowledged(&mut self, shared: &Arc<Shared>) {
+    async fn settle_acknowledged(&mut self, shared: &Arc<Shared>, below: u64) {
         if !self.home.is_persistent() {
             return;
         }
-        let below = self
-            .outbox
-            .with(|outbound, _out| outbound.acknowledged_below());
-        if let Err(error) = shared.inbox.acknowledge(&self.home.session, below.0).await {
+        if let Err(error) = shared.inbox.acknowledge(&self.home.session, below).await {
             tracing::debug!(tenant = %self.tenant.id, %error, "last acknowledgement not stored");
         }
     }

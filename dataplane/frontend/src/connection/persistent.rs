@@ -83,22 +83,27 @@ impl Home {
 }
 
 impl Session {
-    /// Moves queued messages of the inbox into the outbox while the client's window is open.
-    pub(crate) fn pump(&mut self, shared: &Arc<Shared>) {
-        self.pump_replay(shared);
+    /// Moves retained messages and those of the inbox into the outbox while the client's window is
+    /// open. `true` if any went.
+    pub(crate) fn pump(&mut self, shared: &Arc<Shared>) -> bool {
+        let mut moved = self.pump_replay(shared);
         while self.home.available && self.home.is_persistent() {
             let room = self.outbox.with(|outbound, _out| outbound.window_room());
             if room == 0 {
-                return;
+                return moved;
             }
             match self.fetch(shared, room) {
-                Ok(fetched) => self.deliver_fetched(shared, fetched),
+                Ok(fetched) => {
+                    moved |= !fetched.messages.is_empty();
+                    self.deliver_fetched(shared, fetched);
+                }
                 Err(error) => {
                     tracing::debug!(tenant = %self.tenant.id, %error, "inbox not fetched");
                     self.home.available = false;
                 }
             }
         }
+        moved
     }
 
     fn fetch(&self, shared: &Shared, room: usize) -> Result<Fetched, SessionError> {

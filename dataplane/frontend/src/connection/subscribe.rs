@@ -256,24 +256,23 @@ impl Session {
         }
     }
 
-    /// Sends retained messages while the client's window and queue take them.
-    pub(super) fn pump_replay(&mut self, shared: &Arc<Shared>) {
+    /// Sends retained messages while the client's window and queue take them. `true` if any went.
+    pub(super) fn pump_replay(&mut self, shared: &Arc<Shared>) -> bool {
         if self.home.is_drained() {
             self.replay.queued = 0;
         }
+        let mut moved = false;
         while self.may_replay() {
-            let Some(replay) = self.replay.pending.front_mut() else {
-                return;
-            };
+            let Some(replay) = self.replay.pending.front_mut() else { return moved };
             if let Some(retained) = replay.page.pop_front() {
                 let (qos, subscription_id) = (replay.options.qos, replay.subscription_id);
                 self.send_retained(shared, retained, qos, subscription_id);
-                continue;
-            }
-            if replay.read_to_end || !replay.read_page(shared, self.tenant.id) {
+                moved = true;
+            } else if replay.read_to_end || !replay.read_page(shared, self.tenant.id) {
                 self.replay.pending.pop_front();
             }
         }
+        moved
     }
 
     /// Whether a retained message would find room: in the window, in the buffer, and, where it goes

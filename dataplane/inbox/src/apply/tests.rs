@@ -1,0 +1,158 @@
+//! `apply` and `query` over rows in memory.
+
+mod cases;
+mod invariants;
+mod model;
+
+use bytes::Bytes;
+use tessera_mqtt::{Message, Qos, TopicName};
+use tessera_shard::ShardId;
+use tessera_tenancy::PrincipalId;
+
+use super::*;
+use crate::answer::{AttachOutcome, Removed};
+use crate::body::encode_body;
+use crate::command::{Attach, Fence, Insert, InsertTarget, Origin};
+use crate::memory_rows::MemoryRows;
+use crate::query::{self, FetchBounds};
+use crate::queue::{Fetched, InsertOutcome, OverflowPolicy, QueueBounds};
+use crate::run::Delivery;
+use crate::session::EXPIRY_NEVER;
+
+const OWN: PrincipalId = PrincipalId::from_bytes([0x11; 16]);
+const OTHER: PrincipalId = PrincipalId::from_bytes([0x12; 16]);
+const ROOMY: QueueBounds = QueueBounds {
+    messages_max: u32::MAX,
+    bytes_max: u64::MAX,
+    overflow: OverflowPolicy::DropOldest,
+};
+
+/// Rows, a log index and a time.
+#[derive(Debug, Clone)]
+struct World {
+    rows: MemoryRows,
+    index: u64,
+    time_ms: u64,
+}
+
+/// A fence that owns its client's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Owned {
+    tenant: TenantId,
+    client: String,
+    incarnation: u64,
+    epoch: u64,
+}
+
+impl Owned {
+    fn fence(&self) -> Fence<'_> {
+        Fence {
+            client: self.client.as_bytes(),
+            incarnation: self.incarnation,
+            epoch: self.epoch,
+        }
+    }
+}
+
+fn tenant(byte: u8) -> TenantId {
+    TenantId::from_bytes([byte; 16])
+}
+
+fn body(payload: &str, expiry_seconds: Option<u32>) -> Vec<u8> {
+    let topic = TopicName::try_from("t").unwrap();
+    let message =
+        Message { expiry_seconds, ..Message::new(topic, Bytes::from(payload.to_owned())) };
+    encode_body(&message, OWN)
+}
+
+fn target<'a>(client: &'a str, incarnation: u64, qos: Qos) -> InsertTarget<'a> {
+    let delivery = Delivery { qos, retain: false, subscription_ids: [].into_iter().collect() };
+    InsertTarget { client: client.as_bytes(), incarnation, delivery, sent_below: 0 }
+}
+
+impl World {
+    fn new() -> Self {
+        Self { rows: MemoryRows::default(), index: 1, time_ms: 1_000 }
+    }
+
+    /// Obeys a command of the next entry.
+    fn obey(&mut self, tenant: TenantId, command: &Command<'_>) -> Answer {
+        self.index += 1;
+        self.obey_same_entry(tenant, command)
+    }
+
+    /// Obeys another command of the last entry.
+    fn obey_same_entry(&mut self, tenant: TenantId, command: &Command<'_>) -> Answer {
+        let bytes = command.encode();
+        let command = Command::decode(&bytes).unwrap();
+        let cx = ApplyContext {
+            shard: ShardId::from_u64(1),
+            index: self.index,
+            ordinal: 0,
+            time_ms: self.time_ms,
+        };
+        let (answer, _) = obey(&cx, &mut self.rows, tenant, &command).unwrap();
+        Answer::decode(&answer.encode()).unwrap()
+    }
+
+    fn attach_as(
+        &mut self,
+        whose: TenantId,
+        client: &str,
+        principal: PrincipalId,
+        clean_start: bool,
+        expiry_seconds: u32,
+    ) -> (AttachOutcome, Removed) {
+        let client = client.as_bytes();
+        let attach = Attach { client, principal, clean_start, create: true, expiry_seconds };
+        match self.obey(whose, &Command::Attach(attach)) {
+            Answer::Attach { outcome, removed } => (outcome, removed),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The session, whether it was there before.
+    fn attach(&mut self, whose: TenantId, client: &str, clean_start: bool) -> (Owned, bool) {
+        match self.attach_as(whose, client, OWN, clean_start, EXPIRY_NEVER).0 {
+            AttachOutcome::Owned { incarnation, epoch, resumed } => {
+                (Owned { tenant: whose, client: client.into(), incarnation, epoch }, resumed)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn insert_within(&mut self, owned: &Owned, payload: &str, bounds: QueueBounds) -> InsertOutcome {
+        let body = body(payload, None);
+        let targets = vec![target(&owned.client, owned.incarnation, Qos::AtLeastOnce)];
+        let insert = Insert { body: &body, bounds, origin: None, targets };
+        match self.obey(owned.tenant, &Command::Insert(insert)) {
+            Answer::Inserted(outcomes) => outcomes[0],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn insert(&mut self, owned: &Owned, payload: &str) -> InsertOutcome {
+        self.insert_within(owned, payload, ROOMY)
+    }
+
+    fn fetch_within(&self, owned: &Owned, from: u64, bounds: FetchBounds) -> Fetched {
+        let client = owned.client.as_bytes();
+        let session = query::session(&self.rows, owned.tenant, client).unwrap().unwrap();
+        query::fetch(&self.rows, owned.tenant, client, &session, from, bounds, self.time_ms)
+            .unwrap()
+    }
+
+    fn fetch(&self, owned: &Owned, from: u64) -> Fetched {
+        self.fetch_within(owned, from, FetchBounds { messages_max: 100, bytes_max: usize::MAX })
+    }
+
+    /// Sequences and payloads in the queue.
+    fn queue(&self, owned: &Owned) -> Vec<(u64, String)> {
+        let queued = self.fetch(owned, 0).messages.into_iter();
+        queued.map(|queued| (queued.sequence, text(&queued.message.payload))).collect()
+    }
+}
+
+fn text(payload: &Bytes) -> String {
+    String::from_utf8(payload.to_vec()).unwrap()
+}

@@ -1,13 +1,17 @@
 //! Decoding PUBLISH: checks on the bytes where they lie, then slices of them.
 
+use std::ops::Range;
+
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{Publish, PublishTopic};
 use crate::cursor::{Context, PACKET_ID_ZERO, Role};
-use crate::error::Fault;
+use crate::error::{DecodeError, Fault};
 use crate::filter::level_count;
 use crate::forwarded::ForwardedProperties;
+use crate::header::Header;
 use crate::limits::DecodeLimits;
+use crate::packet::Packet;
 use crate::property;
 use crate::reason::ReasonCode;
 use crate::scan::{Place, Scan, close_gaps, cut_short, scan};
@@ -24,16 +28,17 @@ pub(crate) const fn check_flags(flags: u8) -> Result<(), Fault> {
     }
 }
 
-/// Decodes a body whose flags were checked.
+/// Decodes a packet whose header was checked.
 pub(crate) fn decode(
-    flags: u8,
+    header: Header,
     mut frame: BytesMut,
     context: Context<'_>,
-) -> Result<Publish, Fault> {
-    let (topic, rest) = property::split_field(&frame).ok_or_else(cut_short)?;
-    let topic_end = 2 + topic.len();
+) -> Result<Option<Packet>, DecodeError> {
+    let (topic, rest) = property::split_field(&frame[header.len..]).ok_or_else(cut_short)?;
+    let topic_start = header.len + 2;
+    let topic_end = topic_start + topic.len();
     check_topic(topic, context.limits)?;
-    let qos = qos_of(flags);
+    let qos = qos_of(header.flags);
     let (packet_id, rest) = split_packet_id(qos, rest)?;
     let variable_end = frame.len() - rest.len();
     let (found, payload_start) = if context.version.is_v5() {
@@ -42,28 +47,33 @@ pub(crate) fn decode(
         (Scan::default(), variable_end)
     };
     let frame = frame.freeze();
-    let topic = match (topic_end, found.topic_alias) {
-        (2, None) => return Err(NO_TOPIC),
-        (2, Some(alias)) => PublishTopic::Alias(alias),
-        (end, alias) => {
-            let name = TopicName::from_checked(frame.slice(2..end));
-            match alias {
-                None => PublishTopic::Name(name),
-                Some(alias) => PublishTopic::Define { name, alias },
-            }
+    let topic = if topic_start == topic_end {
+        PublishTopic::Alias(found.topic_alias.ok_or(NO_TOPIC)?)
+    } else {
+        let name = TopicName::from_checked(frame.slice(topic_start..topic_end));
+        match found.topic_alias {
+            None => PublishTopic::Name(name),
+            Some(alias) => PublishTopic::Define { name, alias },
         }
     };
-    Ok(Publish {
+    Ok(Some(Packet::Publish(Publish {
         topic,
         qos,
-        retain: flags & 0b0001 != 0,
-        dup: flags & 0b1000 != 0,
+        retain: header.flags & 0b0001 != 0,
+        dup: header.flags & 0b1000 != 0,
         packet_id,
         expiry_seconds: found.expiry_seconds,
         subscription_ids: found.subscription_ids,
-        properties: ForwardedProperties::from_checked(frame.slice(found.forwarded)),
+        properties: forwarded(&frame, found.forwarded),
         payload: skip(frame, payload_start),
-    })
+    })))
+}
+
+fn forwarded(frame: &Bytes, range: Range<usize>) -> ForwardedProperties {
+    if range.is_empty() {
+        return ForwardedProperties::EMPTY;
+    }
+    ForwardedProperties::from_checked(frame.slice(range))
 }
 
 const NO_TOPIC: Fault = Fault::new(

@@ -8,7 +8,7 @@ use crate::message::Message;
 use crate::property;
 use crate::sink::{checked_len, varint_bytes, varint_len};
 use crate::topic::TopicName;
-use crate::values::{PacketId, ProtocolVersion, Qos, SubscriptionId, TopicAlias};
+use crate::values::{ProtocolVersion, Qos};
 
 /// Appends one delivery of a message; gives the bytes written. Copies, but allocates only if `out`
 /// must grow.
@@ -22,7 +22,9 @@ pub fn encode_publish(
     message: &Message,
     header: &PublishHeader<'_>,
 ) -> Result<usize, EncodeError> {
-    Ok(Layout::new(version, Body::of(message, header), header)?.put(out))
+    let body = Body::of(message, header);
+    let lengths = Lengths::of(version, &body, header)?;
+    Ok(put(out, lengths, &body, header))
 }
 
 /// The bytes that [`encode_publish`] would write, to be held against a Maximum Packet Size.
@@ -34,7 +36,7 @@ pub fn encoded_publish_len(
     message: &Message,
     header: &PublishHeader<'_>,
 ) -> Result<usize, EncodeError> {
-    Ok(Layout::new(version, Body::of(message, header), header)?.packet_len())
+    Ok(Lengths::of(version, &Body::of(message, header), header)?.packet_len())
 }
 
 /// Encodes a packet of the model.
@@ -60,7 +62,8 @@ pub(crate) fn encode(
         properties: publish.properties.as_bytes(),
         payload: &publish.payload,
     };
-    Layout::new(version, body, &header)?.put(out);
+    let lengths = Lengths::of(version, &body, &header)?;
+    put(out, lengths, &body, &header);
     Ok(())
 }
 
@@ -75,150 +78,151 @@ struct Body<'a> {
 impl<'a> Body<'a> {
     fn of(message: &'a Message, header: &PublishHeader<'_>) -> Self {
         let with_topic = header.topic_alias.is_none_or(|alias| alias.with_topic);
+        let topic = message.topic.as_bytes();
         Self {
-            topic: if with_topic {
-                message.topic.as_bytes()
-            } else {
-                &[]
-            },
+            topic: if with_topic { topic } else { &[] },
             properties: message.properties.as_bytes(),
             payload: &message.payload,
         }
     }
 }
 
-/// A PUBLISH whose lengths are known.
-#[derive(Debug)]
-struct Layout<'a> {
-    first_byte: u8,
+/// What stands in the length fields of a PUBLISH.
+#[derive(Debug, Clone, Copy)]
+struct Lengths {
     remaining: u32,
-    properties_len: Option<u32>,
-    packet_id: Option<PacketId>,
-    alias: Option<TopicAlias>,
-    expiry_seconds: Option<u32>,
-    subscription_ids: &'a [SubscriptionId],
-    body: Body<'a>,
+    /// None below MQTT 5.
+    properties: Option<u32>,
 }
 
-impl<'a> Layout<'a> {
-    fn new(
+impl Lengths {
+    fn of(
         version: ProtocolVersion,
-        body: Body<'a>,
-        header: &PublishHeader<'a>,
+        body: &Body<'_>,
+        header: &PublishHeader<'_>,
     ) -> Result<Self, EncodeError> {
         let qos = header.qos;
         let acknowledged = qos != Qos::AtMostOnce;
         if header.packet_id.is_some() != acknowledged || (header.dup && !acknowledged) {
             return Err(EncodeError::PacketId { qos });
         }
-        let mut layout = Self {
-            first_byte: 0x30
-                | u8::from(header.dup) << 3
-                | qos.as_u8() << 1
-                | u8::from(header.retain),
-            remaining: 0,
-            properties_len: None,
-            packet_id: header.packet_id,
-            alias: header.topic_alias.map(|used| used.alias),
-            expiry_seconds: header.expiry_seconds,
-            subscription_ids: header.subscription_ids,
-            body,
-        };
-        let mut remaining = 2 + body.topic.len() + body.payload.len();
-        if acknowledged {
-            remaining += 2;
-        }
+        let packet_id = if acknowledged { 2 } else { 0 };
+        let others = 2 + body.topic.len() + packet_id + body.payload.len();
         if version.is_v5() {
-            let len = checked_len(layout.properties_bytes())?;
-            layout.properties_len = Some(len);
-            remaining += varint_len(len) + layout.properties_bytes();
+            let len = properties_bytes(body, header);
+            let properties = checked_len(len)?;
+            Ok(Self {
+                remaining: checked_len(others + varint_len(properties) + len)?,
+                properties: Some(properties),
+            })
         } else if body.topic.is_empty() {
             let what = "topic alias";
-            return Err(EncodeError::Version { version, what });
+            Err(EncodeError::Version { version, what })
+        } else {
+            Ok(Self {
+                remaining: checked_len(others)?,
+                properties: None,
+            })
         }
-        layout.remaining = checked_len(remaining)?;
-        Ok(layout)
     }
 
-    fn properties_bytes(&self) -> usize {
-        let ids = self.subscription_ids.iter();
-        let ids: usize = ids.map(|id| 1 + varint_len(id.get())).sum();
-        let alias = if self.alias.is_some() { 3 } else { 0 };
-        let expiry = if self.expiry_seconds.is_some() { 5 } else { 0 };
-        alias + expiry + ids + self.body.properties.len()
-    }
-
-    fn packet_len(&self) -> usize {
+    fn packet_len(self) -> usize {
         let remaining = usize::try_from(self.remaining).unwrap_or(usize::MAX);
         1 + varint_len(self.remaining) + remaining
     }
+}
 
-    fn put(&self, out: &mut BytesMut) -> usize {
-        let len = self.packet_len();
-        out.reserve(len);
-        let mut head = Head::default();
-        head.push(&[self.first_byte]);
-        head.push_varint(self.remaining);
-        let topic_len = u16::try_from(self.body.topic.len()).unwrap_or_default();
-        head.push(&topic_len.to_be_bytes());
-        out.extend_from_slice(head.as_slice());
-        out.extend_from_slice(self.body.topic);
-        self.put_variable(out);
-        out.extend_from_slice(self.body.payload);
-        len
+fn properties_bytes(body: &Body<'_>, header: &PublishHeader<'_>) -> usize {
+    let ids = header.subscription_ids.iter();
+    let ids: usize = ids.map(|id| 1 + varint_len(id.get())).sum();
+    let alias = if header.topic_alias.is_some() { 3 } else { 0 };
+    let expiry = if header.expiry_seconds.is_some() {
+        5
+    } else {
+        0
+    };
+    alias + expiry + ids + body.properties.len()
+}
+
+/// Writes a packet; gives its length.
+fn put(out: &mut BytesMut, lengths: Lengths, body: &Body<'_>, header: &PublishHeader<'_>) -> usize {
+    let len = lengths.packet_len();
+    out.reserve(len + HEAD_BYTES);
+    let mut head = Head::default();
+    let flags = u8::from(header.dup) << 3 | header.qos.as_u8() << 1 | u8::from(header.retain);
+    head.push([0x30 | flags]);
+    head.push_varint(lengths.remaining);
+    let topic_len = u16::try_from(body.topic.len()).unwrap_or_default();
+    head.push(topic_len.to_be_bytes());
+    head.put(out);
+    out.extend_from_slice(body.topic);
+    let mut head = Head::default();
+    if let Some(id) = header.packet_id {
+        head.push(id.get().to_be_bytes());
     }
+    match lengths.properties {
+        Some(properties_len) => put_properties(out, head, properties_len, body, header),
+        None => head.put(out),
+    }
+    out.extend_from_slice(body.payload);
+    len
+}
 
-    /// What stands between topic and payload.
-    fn put_variable(&self, out: &mut BytesMut) {
+/// Writes the properties behind what already stands in the head.
+fn put_properties(
+    out: &mut BytesMut,
+    mut head: Head,
+    len: u32,
+    body: &Body<'_>,
+    header: &PublishHeader<'_>,
+) {
+    head.push_varint(len);
+    if let Some(used) = header.topic_alias {
+        head.push([property::TOPIC_ALIAS]);
+        head.push(used.alias.get().to_be_bytes());
+    }
+    if let Some(seconds) = header.expiry_seconds {
+        head.push([property::MESSAGE_EXPIRY]);
+        head.push(seconds.to_be_bytes());
+    }
+    head.put(out);
+    for id in header.subscription_ids {
         let mut head = Head::default();
-        if let Some(id) = self.packet_id {
-            head.push(&id.get().to_be_bytes());
-        }
-        let Some(properties_len) = self.properties_len else {
-            out.extend_from_slice(head.as_slice());
-            return;
-        };
-        head.push_varint(properties_len);
-        if let Some(alias) = self.alias {
-            head.push(&[property::TOPIC_ALIAS]);
-            head.push(&alias.get().to_be_bytes());
-        }
-        if let Some(seconds) = self.expiry_seconds {
-            head.push(&[property::MESSAGE_EXPIRY]);
-            head.push(&seconds.to_be_bytes());
-        }
-        out.extend_from_slice(head.as_slice());
-        for id in self.subscription_ids {
-            let mut head = Head::default();
-            head.push(&[property::SUBSCRIPTION_ID]);
-            head.push_varint(id.get());
-            out.extend_from_slice(head.as_slice());
-        }
-        out.extend_from_slice(self.body.properties);
+        head.push([property::SUBSCRIPTION_ID]);
+        head.push_varint(id.get());
+        head.put(out);
+    }
+    if !body.properties.is_empty() {
+        out.extend_from_slice(body.properties);
     }
 }
 
-/// Bytes of the longest fixed run of a PUBLISH: identifier, property length, alias, expiry.
-const HEAD_BYTES_MAX: usize = 2 + 4 + 3 + 5;
+/// Room for the longest run of short fields: identifier, property length, alias, expiry (14 bytes).
+const HEAD_BYTES: usize = 16;
 
-/// A few bytes on the stack, appended to the buffer at once.
+/// Short fields, put together on the stack.
 #[derive(Debug, Default)]
 struct Head {
-    bytes: [u8; HEAD_BYTES_MAX],
+    bytes: [u8; HEAD_BYTES],
     len: usize,
 }
 
 impl Head {
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
+    fn push<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes[self.len..self.len + N].copy_from_slice(&bytes);
+        self.len += N;
     }
 
+    /// All four bytes are written, which is one store; as many count as the value takes.
     fn push_varint(&mut self, value: u32) {
-        self.push(&varint_bytes(value)[..varint_len(value)]);
+        self.bytes[self.len..self.len + 4].copy_from_slice(&varint_bytes(value));
+        self.len += varint_len(value);
     }
 
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
+    /// All bytes are written, which is one store, and those that do not count taken back.
+    fn put(self, out: &mut BytesMut) {
+        let end = out.len() + self.len;
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
     }
 }

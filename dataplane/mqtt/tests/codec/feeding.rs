@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use tessera_mqtt::{DecodeLimits, Decoder, Packet, ProtocolVersion, encode};
 
-use crate::round_trip::{client_packets, server_packets};
+use crate::packets::{client_packets, server_packets, versions};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
@@ -30,7 +30,7 @@ proptest! {
 fn streams(
     packets: fn(ProtocolVersion) -> BoxedStrategy<Packet>,
 ) -> impl Strategy<Value = (ProtocolVersion, Vec<Packet>)> {
-    crate::round_trip::versions().prop_flat_map(move |version| {
+    versions().prop_flat_map(move |version| {
         (
             Just(version),
             proptest::collection::vec(packets(version), 1..6),

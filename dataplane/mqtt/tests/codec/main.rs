@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod differential;
 mod feeding;
 mod filters;
 mod golden;
 mod harness;
 mod hostile;
+mod limits;
+mod packets;
+mod reasons;
 mod round_trip;
 mod versions;
 mod zero_copy;

@@ -198,17 +198,14 @@ impl Progress {
     /// Whether AUTH with that reason may come now.
     fn hear(self, reason: ReasonCode, method: &dyn AuthMethod) -> Result<Self, Violation> {
         match (self, reason) {
-            (going @ (Self::First { .. } | Self::Again { .. }), code)
-                if code == ReasonCode::ContinueAuthentication =>
-            {
-                Ok(going)
-            }
-            (Self::Proved { identity, .. }, code) if code == ReasonCode::ReAuthenticate => {
-                Ok(Self::Again {
-                    exchange: method.begin(None),
-                    identity,
-                })
-            }
+            (
+                going @ (Self::First { .. } | Self::Again { .. }),
+                ReasonCode::ContinueAuthentication,
+            ) => Ok(going),
+            (Self::Proved { identity, .. }, ReasonCode::ReAuthenticate) => Ok(Self::Again {
+                exchange: method.begin(None),
+                identity,
+            }),
             (Self::First { .. } | Self::Proved { .. } | Self::Again { .. }, _) => {
                 Err(Violation::protocol("AUTH with a reason that is not due"))
             }

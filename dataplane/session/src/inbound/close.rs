@@ -12,11 +12,11 @@ use crate::refusal::{Detail, Refusal};
 use crate::wire;
 
 impl Inbound {
-    /// Write why the connection ends, as far as its state and version have words for it: CONNACK before it was
-    /// accepted, DISCONNECT of version 5 after, else nothing. Nothing is written after it (MQTT-3.14.4-1). A
-    /// will of an accepted connection stays to be published.
+    /// Write why the connection ends, as far as its state and version have words for it: CONNACK
+    /// before it was accepted, DISCONNECT of version 5 after, else nothing. Nothing is written
+    /// after it (MQTT-3.14.4-1). A will of an accepted connection stays to be published.
     pub fn close(&mut self, refusal: &Refusal, out: &mut BytesMut) {
-        match std::mem::replace(&mut self.state, State::Closed) {
+        match self.state {
             State::Opening => answer_undecoded(refusal, out),
             State::Proving | State::Deciding => {
                 self.will = None;
@@ -25,6 +25,7 @@ impl Inbound {
             State::Online if self.client.version.is_v5() => self.write_disconnect(refusal, out),
             State::Online | State::Closed => {}
         }
+        self.state = State::Closed;
     }
 
     /// Reason String and User Properties of an answer that is neither CONNACK nor DISCONNECT

@@ -56,7 +56,8 @@ impl From<&Connect> for Client {
     }
 }
 
-/// An identifier for a client that gave none, of 16 random bytes: no other session has it (MQTT-3.2.2-16).
+/// An identifier for a client that gave none, of 16 random bytes: no other session has it
+/// (MQTT-3.2.2-16).
 pub fn assign_client_id(random: [u8; 16]) -> ClientId {
     let mut text = String::from("auto-");
     for byte in random {
@@ -71,7 +72,8 @@ pub fn assign_client_id(random: [u8; 16]) -> ClientId {
 }
 
 impl Inbound {
-    /// The tenant is known: its limits replace the listener's. Only while a CONNECT is being decided.
+    /// The tenant is known: its limits replace the listener's. Only while a CONNECT is being
+    /// decided.
     ///
     /// # Errors
     /// The CONNECT asks for what these limits do not grant.
@@ -80,14 +82,15 @@ impl Inbound {
         self.check_will()
     }
 
-    /// How long the session outlives its connection, clamped to the limits; 0: not at all; `u32::MAX`: for
-    /// ever. Version 3: 0 with clean session, else the longest.
+    /// How long the session outlives its connection, clamped to the limits; 0: not at all;
+    /// `u32::MAX`: for ever. Version 3: 0 with clean session, else the longest.
     pub fn session_expiry_seconds(&self) -> u32 {
         let maximum = self.limits.session_expiry_max_seconds;
         self.client.session_expiry_seconds.min(maximum)
     }
 
-    /// Accept the CONNECT: writes CONNACK 0x00. Without effect but while a CONNECT is being decided.
+    /// Accept the CONNECT: writes CONNACK 0x00. Without effect but while a CONNECT is being
+    /// decided.
     pub fn accept(&mut self, accepted: Accepted, out: &mut BytesMut) {
         if self.state != State::Deciding {
             return;

@@ -7,7 +7,8 @@ use super::{Inbound, State};
 use crate::refusal::Violation;
 
 impl Inbound {
-    /// 0x00 drops the will (MQTT-3.14.4-3), anything else leaves it to be published. Version 3 knows only 0x00.
+    /// 0x00 drops the will (MQTT-3.14.4-3), anything else leaves it to be published. Version 3
+    /// knows only 0x00.
     pub(super) fn handle_disconnect(
         &mut self,
         disconnect: &Disconnect,

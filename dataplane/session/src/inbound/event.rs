@@ -18,7 +18,8 @@ pub enum Event {
     Connect(Box<ConnectRequest>),
     /// A message to route.
     Publish(InboundPublish),
-    /// A message that Inbound refused by itself and answers in its turn (or drops, QoS 0): to be counted.
+    /// A message that Inbound refused by itself and answers in its turn (or drops, QoS 0): to be
+    /// counted.
     Refused(ReasonCode),
     /// PUBREL of a received QoS 2 message: make the removal of the identifier durable, then call
     /// [`Inbound::complete_release`](crate::Inbound::complete_release).
@@ -42,8 +43,8 @@ pub enum Event {
 pub struct ConnectRequest {
     /// The packet, as decoded: user name, password, will, properties.
     pub connect: Box<Connect>,
-    /// The identifier that the client gave. `None`: [`assign_client_id`](crate::assign_client_id) one, and put it
-    /// into [`Accepted::assigned_client_id`].
+    /// The identifier that the client gave. `None`: [`assign_client_id`](crate::assign_client_id)
+    /// one, and put it into [`Accepted::assigned_client_id`].
     pub client_id: Option<ClientId>,
     /// Throw the old session away.
     pub clean_start: bool,
@@ -74,7 +75,8 @@ pub struct Accepted {
 pub struct InboundPublish {
     /// With its alias resolved.
     pub message: Message,
-    /// What [`Inbound::complete_publish`](crate::Inbound::complete_publish) wants; `None` for QoS 0.
+    /// What [`Inbound::complete_publish`](crate::Inbound::complete_publish) wants; `None` for QoS
+    /// 0.
     pub ticket: Option<Ticket>,
     /// The client's packet identifier; `None` for QoS 0. A QoS 2 message is given out once only,
     /// however often it is sent before its PUBREL.
@@ -107,7 +109,8 @@ pub enum AckKind {
     PubComp,
 }
 
-/// What the answer to a SUBSCRIBE or UNSUBSCRIBE needs: its packet identifier and how many codes it takes.
+/// What the answer to a SUBSCRIBE or UNSUBSCRIBE needs: its packet identifier and how many codes it
+/// takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestToken {
     pub(super) packet_id: PacketId,
@@ -163,7 +166,8 @@ pub struct ClientDisconnect {
 /// What the connection is waiting for, and for how long it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timeout {
-    /// An accepted CONNECT is due so long after the connection was opened, whatever drips in meanwhile.
+    /// An accepted CONNECT is due so long after the connection was opened, whatever drips in
+    /// meanwhile.
     Connect {
         /// Counted from the opening.
         since_open: Duration,

@@ -36,8 +36,8 @@ struct Place {
     outcome: Option<(ReasonCode, Option<Box<Detail>>)>,
 }
 
-/// One place per PUBLISH of QoS 1 and 2 that is not answered yet. Bounded by the receive maximum (of QoS 1) and
-/// the unreleased identifiers (of QoS 2), which the caller checks first.
+/// One place per PUBLISH of QoS 1 and 2 that is not answered yet. Bounded by the receive maximum
+/// (of QoS 1) and the unreleased identifiers (of QoS 2), which the caller checks first.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     ring: VecDeque<Place>,
@@ -56,7 +56,8 @@ impl Order {
         ticket
     }
 
-    /// Settle a place. A ticket that was settled before, or is not of this connection, changes nothing.
+    /// Settle a place. A ticket that was settled before, or is not of this connection, changes
+    /// nothing.
     pub(super) fn complete(
         &mut self,
         ticket: Ticket,

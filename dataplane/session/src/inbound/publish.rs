@@ -17,11 +17,13 @@ use crate::wire;
 const RESERVED_FIRST_LEVELS: [&[u8]; 2] = [b"$SYS", b"$queue"];
 
 impl Inbound {
-    /// The message of that ticket is settled: what must be durable is, or it was refused. Its acknowledgement leaves
-    /// in its turn, by [`Self::write_acknowledgements`]. A reason that PUBACK cannot say becomes 0x80.
+    /// The message of that ticket is settled: what must be durable is, or it was refused. Its
+    /// acknowledgement leaves in its turn, by [`Self::write_acknowledgements`]. A reason that
+    /// PUBACK cannot say becomes 0x80.
     ///
     /// # Errors
-    /// The message was refused and version 3 cannot say so: it is never acknowledged, the connection must end.
+    /// The message was refused and version 3 cannot say so: it is never acknowledged, the
+    /// connection must end.
     pub fn complete_publish(
         &mut self,
         ticket: Ticket,
@@ -41,7 +43,7 @@ impl Inbound {
         Ok(())
     }
 
-    /// Write the PUBACKs and PUBRECs whose turn it is, in the order of their PUBLISHes. How many.
+    /// Write each PUBACK and PUBREC whose turn it is, in PUBLISH order. How many.
     pub fn write_acknowledgements(&mut self, out: &mut BytesMut) -> usize {
         let mut written = 0;
         while let Some(ready) = self.order.pop_ready() {
@@ -50,8 +52,8 @@ impl Inbound {
         written
     }
 
-    /// The removal of that identifier is durable: write PUBCOMP. From here on it means a new message
-    /// (MQTT-4.3.3-12).
+    /// The removal of that identifier is durable: write PUBCOMP. From here on it means a new
+    /// message (MQTT-4.3.3-12).
     pub fn complete_release(&mut self, packet_id: PacketId, out: &mut BytesMut) {
         if self.receipts.stage(packet_id) == Some(Stage::Releasing) {
             self.forget(packet_id);
@@ -221,7 +223,8 @@ impl Inbound {
         None
     }
 
-    /// One more message in flight. A version 3 client has no receive maximum; its shell stops reading.
+    /// One more message in flight. A version 3 client has no receive maximum; its shell stops
+    /// reading.
     fn take_place(&mut self) -> Result<(), Violation> {
         let maximum = usize::from(self.limits.receive_maximum);
         if self.client.version.is_v5() && self.in_flight >= maximum {

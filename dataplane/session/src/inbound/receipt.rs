@@ -28,8 +28,8 @@ pub(super) enum Stage {
 struct Receipt {
     packet_id: PacketId,
     stage: Stage,
-    /// Its PUBLISH came on this connection, so that it takes a place of the receive maximum. One that a former
-    /// connection brought does not (MQTT 5, 4.9: the quota begins anew).
+    /// Its PUBLISH came on this connection, so that it takes a place of the receive maximum. One
+    /// that a former connection brought does not (MQTT 5, 4.9: the quota begins anew).
     counted: bool,
 }
 
@@ -83,7 +83,8 @@ impl Receipts {
         }
     }
 
-    /// Count one that a former connection brought and that was sent again. Whether it was not counted yet.
+    /// Count one that a former connection brought and that was sent again. Whether it was not
+    /// counted yet.
     pub(super) fn count(&mut self, packet_id: PacketId) -> bool {
         match self.find(packet_id) {
             Ok(index) => !std::mem::replace(&mut self.sorted[index].counted, true),

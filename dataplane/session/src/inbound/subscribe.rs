@@ -1,4 +1,5 @@
-//! SUBSCRIBE and UNSUBSCRIBE: which filters are in order, and the words of the answer in each version.
+//! SUBSCRIBE and UNSUBSCRIBE: which filters are in order, and the words of the answer in each
+//! version.
 
 use bytes::BytesMut;
 use tessera_mqtt::{
@@ -14,12 +15,12 @@ use crate::refusal::{Detail, Violation};
 use crate::wire;
 
 impl Inbound {
-    /// Answer a SUBSCRIBE: one outcome per entry, in their order (MQTT-3.8.4-6, MQTT-3.9.3-1). A reason that
-    /// SUBACK cannot say becomes 0x80.
+    /// Answer a SUBSCRIBE: one outcome per entry, in their order (MQTT-3.8.4-6, MQTT-3.9.3-1). A
+    /// reason that SUBACK cannot say becomes 0x80.
     ///
     /// # Errors
-    /// Something was refused and the client speaks 3.1, whose SUBACK has no failure code: nothing was
-    /// written, the connection must end.
+    /// Something was refused and the client speaks 3.1, whose SUBACK has no failure code: nothing
+    /// was written, the connection must end.
     pub fn write_suback(
         &self,
         token: RequestToken,
@@ -29,7 +30,7 @@ impl Inbound {
     ) -> Result<(), Violation> {
         debug_assert_eq!(outcomes.len(), token.entries, "one outcome per entry");
         let refused = outcomes.iter().find_map(|outcome| outcome.err());
-        let refused = refused.or((token.excess > 0).then_some(EXCESS));
+        let refused = refused.or_else(|| (token.excess > 0).then_some(EXCESS));
         if let (Some(reason), ProtocolVersion::V31) = (refused, self.client.version) {
             let text = "a subscription was refused, which SUBACK of 3.1 cannot say";
             return Err(Violation::fixed(reason, text));
@@ -50,8 +51,8 @@ impl Inbound {
         Ok(())
     }
 
-    /// Answer an UNSUBSCRIBE: one code per entry, in their order (MQTT-3.11.3-1); version 3 sends none. A reason
-    /// that UNSUBACK cannot say becomes 0x80.
+    /// Answer an UNSUBSCRIBE: one code per entry, in their order (MQTT-3.11.3-1); version 3 sends
+    /// none. A reason that UNSUBACK cannot say becomes 0x80.
     pub fn write_unsuback(
         &self,
         token: RequestToken,

@@ -29,7 +29,8 @@ impl Outbound {
     /// The client acknowledged something. Opens the window and writes what waited for it.
     ///
     /// # Errors
-    /// An acknowledgement of the wrong kind for its message (0x82). One for no message at all is not an error.
+    /// An acknowledgement of the wrong kind for its message (0x82). One for no message at all is
+    /// not an error.
     pub fn handle_ack(
         &mut self,
         ack: ClientAck,
@@ -54,9 +55,10 @@ impl Outbound {
         })
     }
 
-    /// The PUBREC of that delivery is durable: write its PUBREL. The message is never sent again (MQTT-4.3.3-6).
+    /// The PUBREC of that delivery is durable: write its PUBREL. The message is never sent again
+    /// (MQTT-4.3.3-6).
     pub fn release(&mut self, sequence: Sequence, out: &mut BytesMut) {
-        if self.window.slot(sequence) == Some(Slot::Received) && !self.closed {
+        if self.window.slot(sequence) == Some(Slot::Received) {
             self.window.set_released(sequence);
             self.write_pubrel(sequence.packet_id(), ReasonCode::Success, out);
         }
@@ -137,6 +139,9 @@ impl Outbound {
     }
 
     pub(super) fn write_pubrel(&self, packet_id: PacketId, reason: ReasonCode, out: &mut BytesMut) {
+        if self.closed {
+            return;
+        }
         let ack = Ack::with_reason(packet_id, reason);
         wire::write(
             &Packet::PubRel(ack),

@@ -16,11 +16,12 @@ pub(super) enum Choice {
     Define(TopicAlias),
 }
 
-/// The aliases that the client knows. Topics that recur keep theirs: when all are given, each miss moves
-/// a hand on by one and takes the alias there only if its topic was not used since the hand last came by.
+/// The aliases that the client knows. Topics that recur keep theirs: when all are given, each miss
+/// moves a hand on by one and takes the alias there only if its topic was not used since the hand
+/// last came by.
 ///
-/// Complication: an alias is recorded only once the packet that defines it is in the buffer, so that no
-/// dropped packet leaves the client without it.
+/// Complication: an alias is recorded only once the packet that defines it is in the buffer, so
+/// that no dropped packet leaves the client without it.
 #[derive(Debug)]
 pub(super) struct Aliases {
     max: u16,
@@ -67,7 +68,8 @@ impl Aliases {
         alias(self.hand).map_or(Choice::Plain, Choice::Define)
     }
 
-    /// The packet that defines it was written. The topic is copied: it would hold its publisher's read buffer.
+    /// The packet that defines it was written. The topic is copied: it would hold its publisher's
+    /// read buffer.
     pub(super) fn define(&mut self, alias: TopicAlias, topic: &TopicName) {
         let index = usize::from(alias.get()) - 1;
         let entry = Entry {

@@ -11,7 +11,8 @@ const IDENTIFIERS: u64 = 65_535;
 /// have the same packet identifier.
 pub const SPAN_MAX: u64 = IDENTIFIERS - 1;
 
-/// The number of a QoS 1 or 2 delivery in its session: dense, from 0, for the whole life of the session.
+/// The number of a QoS 1 or 2 delivery in its session: dense, from 0, for the whole life of the
+/// session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Sequence(pub u64);
 
@@ -44,8 +45,8 @@ const FIRST_IDENTIFIER: PacketId = match PacketId::new(1) {
 ///      └── passed over: expired, dropped, too large ───────────────────────────────────┘
 /// ```
 ///
-/// Complication: a resumed session may have released deliveries ahead of unsent ones; those begin at
-/// `PubCompDue`.
+/// Complication: a resumed session may have released or skipped deliveries ahead of unsent ones;
+/// those begin at `PubCompDue` or `Done`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Slot {
     Unsent,
@@ -88,8 +89,8 @@ pub(super) enum Admission {
 
 /// All deliveries from the first unacknowledged one.
 ///
-/// Invariants: `slots[0]` is neither done nor absent unless it is unsent; `next` is the first that was not
-/// written on this connection; `open` counts the open slots.
+/// Invariants: `slots[0]` is neither done nor absent unless it is unsent; `next` is the first that
+/// was not written on this connection; `open` counts the open slots.
 #[derive(Debug)]
 pub(super) struct Window {
     base: u64,
@@ -140,25 +141,17 @@ impl Window {
     }
 
     pub(super) fn admit(&self, sequence: Sequence) -> Admission {
-        // A slot ahead of `next` that is not unsent was released before this connection.
+        // A slot ahead of `next` that is not unsent was skipped, or released before this connection.
         let ahead = self.slot(sequence);
         if sequence.0 < self.next || ahead.is_some_and(|slot| slot != Slot::Unsent) {
             return Admission::Known;
         }
         // With nothing open, base jumps to the delivery: no gap is too wide.
-        let spans = !self.slots.is_empty() && sequence.0 - self.base >= SPAN_MAX;
+        let spans = self.open > 0 && !self.is_within_span(sequence);
         if self.open >= self.open_max || spans {
             return Admission::Closed;
         }
         Admission::Open
-    }
-
-    /// Whether a delivery may be passed over: as [`Self::admit`], but it takes no place of the client's.
-    pub(super) fn admit_skip(&self, sequence: Sequence) -> Admission {
-        match self.admit(sequence) {
-            Admission::Closed if sequence.0 - self.base < SPAN_MAX => Admission::Open,
-            admission => admission,
-        }
     }
 
     /// The delivery was written. What it passed over counts as done.
@@ -171,8 +164,21 @@ impl Window {
     }
 
     /// The delivery, and what it passed over, will not be written.
-    pub(super) fn skip(&mut self, sequence: Sequence) {
+    pub(super) fn pass_over(&mut self, sequence: Sequence) {
         self.written(sequence, Qos::AtMostOnce);
+    }
+
+    /// This one delivery will not be written, whenever those before it are. False: too far ahead.
+    pub(super) fn skip(&mut self, sequence: Sequence) -> bool {
+        if sequence.0 < self.next || self.slot(sequence).is_some_and(|slot| slot != Slot::Unsent) {
+            return true;
+        }
+        if !self.is_within_span(sequence) {
+            return false;
+        }
+        self.extend_to(sequence);
+        self.set_done(sequence);
+        true
     }
 
     pub(super) fn slot(&self, sequence: Sequence) -> Option<Slot> {
@@ -218,6 +224,10 @@ impl Window {
                 self.slots.push_back(Slot::Done);
             }
         }
+    }
+
+    const fn is_within_span(&self, sequence: Sequence) -> bool {
+        sequence.0.saturating_sub(self.base) < SPAN_MAX
     }
 
     fn extend_to(&mut self, sequence: Sequence) {

@@ -112,13 +112,15 @@ fn v5_mqtt_3_14_4_1_nothing_is_written_after_disconnect() {
 }
 
 #[test]
-fn a_pubrel_may_not_leave_after_the_connection_closed() {
+fn no_late_acknowledgement_leaves_after_the_connection_closed() {
     let mut pair = Pair::online(V5);
     pair.publish_settled(2, 1);
-    pair.receive();
+    assert!(matches!(pair.send(pubrel(1)), Event::Release(_)));
+    let ticket = pair.publish(1, 2).ticket.unwrap();
     pair.close(Refusal::new(ReasonCode::ServerShuttingDown, "bye"));
     pair.receive();
     pair.complete_release(1);
+    pair.settle(ticket, ReasonCode::Success);
     pair.receive_nothing();
 }
 

@@ -8,11 +8,11 @@ use tessera_mqtt::{
     SubscriptionId,
 };
 use tessera_session::{
-    Accepted, AckOutcome, Delivery, Grant, Numbering, OutboundBounds, Sequence, ServerLimits,
+    Accepted, AckOutcome, Delivery, Grant, OutboundBounds, Sequence, ServerLimits,
 };
 
 use crate::pair::{
-    ALL, Pair, V3S, connect, grant, id, message, puback, pubcomp, publish, pubrec, topic,
+    ALL, Pair, V3S, connect, grant, id, message, progress, puback, pubcomp, publish, pubrec, topic,
 };
 
 const V5: ProtocolVersion = ProtocolVersion::V5;
@@ -28,32 +28,8 @@ fn window_of(receive_maximum: u16) -> Pair {
     online(|connect| connect.receive_maximum = NonZeroU16::new(receive_maximum).unwrap())
 }
 
-/// A persistent session's connection.
-fn persistent(version: ProtocolVersion) -> Pair {
-    let mut pair = Pair::new(version);
-    pair.numbering = Numbering::Inbox;
-    let mut connect = connect(version);
-    connect.clean_start = false;
-    pair.connect(connect);
-    pair.accept(Accepted::default());
-    pair
-}
-
-fn numbered(qos: Qos, sequence: u64) -> Grant<'static> {
-    Grant {
-        sequence: Some(Sequence(sequence)),
-        ..grant(qos)
-    }
-}
-
 fn refuse(number: u16) -> Ack {
     Ack::with_reason(id(number), ReasonCode::UnspecifiedError)
-}
-
-fn progress(below: u64) -> AckOutcome {
-    AckOutcome::Progress {
-        acknowledged_below: Sequence(below),
-    }
 }
 
 fn payloads(packets: &[Packet]) -> Vec<String> {
@@ -113,23 +89,6 @@ fn v5_mqtt_4_3_3_4_and_5_qos_2_gets_pubrel_on_pubrec_and_is_open_until_pubcomp()
         assert_eq!(pair.receive(), [Packet::PubRel(Ack::new(id(1)))]);
         assert_eq!(pair.acknowledge(pubcomp(1)), progress(1));
     }
-}
-
-#[test]
-fn a_persistent_session_writes_pubrel_only_after_the_pubrec_is_durable() {
-    let mut pair = persistent(V5);
-    pair.deliver(&message("t", "m"), &numbered(QOS2, 0));
-    pair.receive();
-    assert_eq!(
-        pair.acknowledge(pubrec(1)),
-        AckOutcome::Received(Sequence(0))
-    );
-    assert_eq!(pair.acknowledge(pubrec(1)), AckOutcome::Nothing);
-    pair.receive_nothing();
-    pair.release(Sequence(0));
-    pair.release(Sequence(0));
-    assert_eq!(pair.receive(), [Packet::PubRel(Ack::new(id(1)))]);
-    assert_eq!(pair.acknowledge(pubcomp(1)), progress(1));
 }
 
 #[test]
@@ -310,21 +269,6 @@ fn the_largest_message_that_fits_is_delivered() {
 }
 
 #[test]
-fn a_persistent_session_passes_over_a_message_that_is_too_large() {
-    let mut pair = Pair::new(V5);
-    pair.numbering = Numbering::Inbox;
-    let mut connect = connect(V5);
-    connect.packet_bytes_max = NonZeroU32::new(64);
-    pair.connect(connect);
-    pair.accept(Accepted::default());
-    let large = message("t", &"x".repeat(100));
-    let delivery = pair.deliver(&large, &numbered(QOS1, 0));
-    assert_eq!(delivery, Delivery::DroppedTooLarge);
-    let below = pair.with_outbound(|outbound, _, _| outbound.acknowledged_below());
-    assert_eq!(below, Sequence(1));
-}
-
-#[test]
 fn v5_mqtt_3_3_4_3_and_4_a_delivery_carries_its_subscription_identifiers() {
     let ids = [7, 268_435_455].map(|number| SubscriptionId::new(number).unwrap());
     let mut pair = window_of(1);
@@ -488,7 +432,8 @@ fn v5_mqtt_3_6_2_1_pubrec_of_nothing_is_answered_with_pubrel_0x92() {
 
 #[test]
 fn an_acknowledgement_of_the_wrong_kind_is_a_protocol_error() {
-    let cases: [(Qos, &[fn(u16) -> Packet], fn(u16) -> Packet); 6] = [
+    type Answer = fn(u16) -> Packet;
+    let cases: [(Qos, &[Answer], Answer); 6] = [
         (QOS1, &[], pubrec),
         (QOS1, &[], pubcomp),
         (QOS2, &[], puback),
@@ -510,15 +455,6 @@ fn an_acknowledgement_of_the_wrong_kind_is_a_protocol_error() {
 }
 
 #[test]
-fn pubcomp_before_the_pubrec_is_durable_is_a_protocol_error() {
-    let mut pair = persistent(V5);
-    pair.deliver(&message("t", "m"), &numbered(QOS2, 0));
-    pair.acknowledge(pubrec(1));
-    let violation = pair.try_acknowledge(pubcomp(1)).unwrap_err();
-    assert_eq!(violation.reason, ReasonCode::ProtocolError);
-}
-
-#[test]
 fn a_repeated_pubrec_after_pubrel_gets_pubrel_again() {
     let mut pair = Pair::online(V5);
     pair.deliver_text("m", QOS2);
@@ -527,131 +463,6 @@ fn a_repeated_pubrec_after_pubrel_gets_pubrel_again() {
         pair.acknowledge(pubrec(1));
         assert_eq!(pair.receive(), [Packet::PubRel(Ack::new(id(1)))]);
     }
-}
-
-fn resumed(version: ProtocolVersion, cursor: u64, released: &[u64]) -> Pair {
-    let mut pair = persistent(version);
-    let released: Vec<Sequence> = released.iter().copied().map(Sequence).collect();
-    pair.with_outbound(|outbound, _, out| outbound.resume(Sequence(cursor), &released, out));
-    pair
-}
-
-#[test]
-fn v5_mqtt_4_4_0_1_and_3_3_1_1_resumption_sends_pubrel_and_publish_with_dup_again() {
-    for version in ALL {
-        let mut pair = resumed(version, 5, &[6]);
-        assert_eq!(pair.receive(), [Packet::PubRel(Ack::new(id(7)))]);
-        for sequence in 5..9 {
-            let again = Grant {
-                dup: sequence < 7,
-                ..numbered(QOS2, sequence)
-            };
-            let expected = match sequence {
-                6 => Delivery::Known,
-                _ => Delivery::Written,
-            };
-            assert_eq!(pair.deliver(&message("t", "m"), &again), expected);
-        }
-        let publishes: Vec<_> = pair
-            .receive()
-            .into_iter()
-            .map(|packet| match packet {
-                Packet::Publish(publish) => (publish.packet_id.unwrap().get(), publish.dup),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(publishes, [(6, true), (8, false), (9, false)]);
-        // 6 completes first, but 5 is what the inbox must keep from.
-        assert_eq!(pair.acknowledge(pubcomp(7)), AckOutcome::Nothing);
-        assert_eq!(
-            pair.acknowledge(pubrec(6)),
-            AckOutcome::Received(Sequence(5))
-        );
-        pair.release(Sequence(5));
-        assert_eq!(pair.acknowledge(pubcomp(6)), progress(7));
-    }
-}
-
-#[test]
-fn v5_mqtt_4_3_3_6_a_released_message_is_not_sent_again() {
-    let mut pair = resumed(V5, 0, &[0]);
-    pair.receive();
-    let delivery = pair.deliver(&message("t", "m"), &numbered(QOS2, 0));
-    assert_eq!(delivery, Delivery::Known);
-    pair.receive_nothing();
-    assert_eq!(pair.acknowledge(pubcomp(1)), progress(1));
-    let delivery = pair.deliver(&message("t", "m"), &numbered(QOS2, 0));
-    assert_eq!(delivery, Delivery::Known);
-}
-
-#[test]
-fn what_the_inbox_dropped_meanwhile_counts_as_acknowledged() {
-    let mut pair = resumed(V5, 0, &[]);
-    pair.deliver(&message("t", "m"), &numbered(QOS1, 0));
-    // 1 to 9 were dropped by the overflow policy; 10 comes, 11 expired.
-    pair.deliver(&message("t", "m"), &numbered(QOS1, 10));
-    assert!(pair.with_outbound(|outbound, _, _| outbound.skip(Sequence(11))));
-    assert_eq!(pair.acknowledge(puback(11)), AckOutcome::Nothing);
-    assert_eq!(pair.acknowledge(puback(1)), progress(12));
-}
-
-#[test]
-fn a_skipped_message_behind_nothing_advances_at_once() {
-    let mut pair = resumed(V5, 3, &[]);
-    assert!(pair.with_outbound(|outbound, _, _| outbound.skip(Sequence(3))));
-    assert!(
-        pair.with_outbound(|outbound, _, _| outbound.skip(Sequence(3))),
-        "again"
-    );
-    let below = pair.with_outbound(|outbound, _, _| outbound.acknowledged_below());
-    assert_eq!(below, Sequence(4));
-    let delivery = pair.deliver(&message("t", "m"), &numbered(QOS1, 3));
-    assert_eq!(delivery, Delivery::Known);
-}
-
-#[test]
-fn a_gap_of_any_width_is_passed_over_when_nothing_is_open() {
-    let mut pair = resumed(V5, 0, &[]);
-    let far = 10_000_000_000;
-    assert_eq!(
-        pair.deliver(&message("t", "m"), &numbered(QOS1, far)),
-        Delivery::Written
-    );
-    let number = Sequence(far).packet_id().get();
-    assert_eq!(pair.acknowledge(puback(number)), progress(far + 1));
-}
-
-#[test]
-fn the_window_stalls_before_an_identifier_would_mean_two_messages() {
-    let mut pair = Pair::new(V5);
-    pair.numbering = Numbering::Inbox;
-    pair.bounds.window_max = u16::MAX;
-    pair.bounds.buffer_bytes_max = usize::MAX;
-    pair.connect(connect(V5));
-    pair.accept(Accepted::default());
-    let text = message("t", "m");
-    let span = tessera_session::outbound::SPAN_MAX;
-    for sequence in 0..span {
-        assert_eq!(
-            pair.deliver(&text, &numbered(QOS1, sequence)),
-            Delivery::Written
-        );
-    }
-    // Everything but the first is acknowledged; it alone holds the span.
-    for sequence in 1..span {
-        pair.acknowledge(puback(Sequence(sequence).packet_id().get()));
-    }
-    assert_eq!(
-        pair.with_outbound(|outbound, _, _| outbound.window_room()),
-        0
-    );
-    assert!(!pair.with_outbound(|outbound, _, _| outbound.skip(Sequence(span))));
-    assert_eq!(pair.deliver(&text, &numbered(QOS1, span)), Delivery::Queued);
-    assert_eq!(pair.deliver(&text, &numbered(QOS1, span)), Delivery::Known);
-    pair.receive();
-    assert_eq!(pair.acknowledge(puback(1)), progress(span));
-    let number = Sequence(span).packet_id();
-    assert_eq!(pair.receive_publish().packet_id, Some(number));
 }
 
 #[test]
@@ -667,15 +478,4 @@ fn a_message_goes_through_both_machines_unchanged() {
     let received = subscriber.receive_publish();
     assert_eq!(received.topic, PublishTopic::Name(topic("a/😀")));
     assert_eq!(received.payload, sent.payload);
-}
-
-#[test]
-fn a_released_message_that_completes_ahead_of_unsent_ones_is_not_sent_again() {
-    let mut pair = resumed(V5, 0, &[2]);
-    pair.receive();
-    pair.acknowledge(pubcomp(3));
-    let deliveries =
-        [0, 1, 2, 3].map(|sequence| pair.deliver(&message("t", "m"), &numbered(QOS1, sequence)));
-    let written = Delivery::Written;
-    assert_eq!(deliveries, [written, written, Delivery::Known, written]);
 }

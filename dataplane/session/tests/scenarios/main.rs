@@ -1,12 +1,35 @@
-//! Scenarios: client bytes in, server bytes out. A name that carries a statement's number proves it.
+//! Scenarios: client bytes in, server bytes out. A name that carries a statement's number proves
+//! it.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names what it expects; anything else fails it"
+)]
+
+#[cfg(test)]
 mod pair;
 
+#[cfg(test)]
 mod auth;
+#[cfg(test)]
+mod chaos;
+#[cfg(test)]
+mod client_id;
+#[cfg(test)]
 mod close;
+#[cfg(test)]
 mod connect;
+#[cfg(test)]
 mod deliver;
+#[cfg(test)]
+mod message;
+#[cfg(test)]
 mod model;
+#[cfg(test)]
+mod persistent;
+#[cfg(test)]
 mod publish;
+#[cfg(test)]
 mod subscribe;
+#[cfg(test)]
 mod timing;

@@ -1,5 +1,6 @@
-//! A publisher, a session's inbox and its subscriber, with connections that break at any moment: no QoS 1
-//! message is lost, no QoS 2 message is lost or doubled, and first deliveries keep their order.
+//! A publisher, a session's inbox and its subscriber, with connections that break at any moment: no
+//! QoS 1 message is lost, no QoS 2 message is lost or doubled, and first deliveries keep their
+//! order.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU16;
@@ -181,7 +182,7 @@ impl Publisher {
         self.outgoing.push(outgoing);
     }
 
-    fn to_server(&mut self, store: &mut Store) -> bool {
+    fn reach_server(&mut self, store: &mut Store) -> bool {
         let Some(event) = self.link.next_event() else {
             return false;
         };
@@ -204,7 +205,7 @@ impl Publisher {
         true
     }
 
-    fn to_client(&mut self) -> bool {
+    fn reach_client(&mut self) -> bool {
         let Some(packet) = self.link.to_client.pop_front() else {
             return false;
         };
@@ -310,7 +311,7 @@ impl Subscriber {
         self.fetched > before
     }
 
-    fn to_server(&mut self) -> bool {
+    fn reach_server(&mut self) -> bool {
         let Some(event) = self.link.next_event() else {
             return false;
         };
@@ -330,7 +331,7 @@ impl Subscriber {
         true
     }
 
-    fn to_client(&mut self) -> bool {
+    fn reach_client(&mut self) -> bool {
         let Some(packet) = self.link.to_client.pop_front() else {
             return false;
         };
@@ -410,14 +411,14 @@ impl World {
             (&mut self.store, &mut self.publisher, &mut self.subscriber);
         match transition {
             Transition::Publish(qos) => publisher.publish(qos),
-            Transition::PublisherToServer => return publisher.to_server(store),
-            Transition::ServerToPublisher => return publisher.to_client(),
+            Transition::PublisherToServer => return publisher.reach_server(store),
+            Transition::ServerToPublisher => return publisher.reach_client(),
             Transition::Settle(choice) => return publisher.settle(choice),
             Transition::CommitRemoval => return publisher.commit_removal(store),
             Transition::LosePublisher => publisher.lose(store),
             Transition::Pump => return subscriber.pump(store),
-            Transition::SubscriberToServer => return subscriber.to_server(),
-            Transition::ServerToSubscriber => return subscriber.to_client(),
+            Transition::SubscriberToServer => return subscriber.reach_server(),
+            Transition::ServerToSubscriber => return subscriber.reach_client(),
             Transition::CommitReceived => return subscriber.commit_received(store),
             Transition::CommitCursor => return subscriber.commit_cursor(store),
             Transition::LoseSubscriber => subscriber.lose(store),
@@ -478,13 +479,13 @@ fn version() -> impl Strategy<Value = ProtocolVersion> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn qos_1_is_never_lost_and_qos_2_comes_exactly_once_over_any_loss_of_connections(
         publisher in version(),
         subscriber in version(),
-        transitions in prop::collection::vec(transition(), 0..600),
+        transitions in prop::collection::vec(transition(), 0..400),
     ) {
         let mut world = World::new(publisher, subscriber);
         for transition in transitions {

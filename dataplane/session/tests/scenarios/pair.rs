@@ -118,9 +118,7 @@ impl Pair {
     }
 
     pub(crate) fn try_send(&mut self, packet: Packet) -> Result<Event, Refusal> {
-        let mut bytes = BytesMut::new();
-        encode(&packet, self.version, &mut bytes).unwrap();
-        let mut events = self.send_bytes(&bytes)?;
+        let mut events = self.send_bytes(&encoded(&packet, self.version))?;
         assert_eq!(events.len(), 1);
         Ok(events.remove(0))
     }
@@ -274,6 +272,12 @@ impl Pair {
     }
 }
 
+fn encoded(packet: &Packet, version: ProtocolVersion) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    encode(packet, version, &mut bytes).unwrap();
+    bytes
+}
+
 /// A default CONNECT of client `c`.
 pub(crate) fn connect(version: ProtocolVersion) -> Connect {
     Connect::new(version, Some(client_id("c")))
@@ -311,6 +315,21 @@ pub(crate) fn grant(qos: Qos) -> Grant<'static> {
         sequence: None,
         subscription_ids: &[],
         expiry_seconds: None,
+    }
+}
+
+/// Of the inbox's message of that sequence.
+pub(crate) fn numbered(qos: Qos, sequence: u64) -> Grant<'static> {
+    Grant {
+        sequence: Some(Sequence(sequence)),
+        ..grant(qos)
+    }
+}
+
+/// Everything below is acknowledged.
+pub(crate) fn progress(below: u64) -> AckOutcome {
+    AckOutcome::Progress {
+        acknowledged_below: Sequence(below),
     }
 }
 

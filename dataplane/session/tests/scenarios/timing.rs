@@ -1,4 +1,5 @@
-//! Keep alive and the connect timeout. Time is the shell's; the machine says how much of it there is.
+//! Keep alive and the connect timeout. Time is the shell's; the machine says how much of it there
+//! is.
 
 use std::time::Duration;
 

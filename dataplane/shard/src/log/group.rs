@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 use crate::bytes_io::Reader;
 use crate::error::RowError;
 use crate::log::rows::{
-    ENTRIES, META, MetaKind, decode_entry, entry_key, meta_key, read_log_id, read_meta, read_vote,
+    ENTRIES, META, MetaKind, committed_key, decode_entry, entry_key, meta_key, read_log_id,
+    read_meta, read_vote,
 };
 use crate::log::writer::{NodeLog, Op};
 use crate::raft_types::{Entry, LogId, Types, Vote};
@@ -410,18 +411,16 @@ fn load_state(node_log: &NodeLog, shard: ShardId) -> Result<State, RowError> {
         .begin_read()
         .map_err(RowError::storage)?;
     let meta = txn.open_table(META).map_err(RowError::storage)?;
-    let position = |kind| {
-        read_meta(&meta, &meta_key(kind, shard), |value| {
-            read_log_id(&mut Reader::new(value))
-        })
-    };
+    let position = |value: &[u8]| read_log_id(&mut Reader::new(value));
     let vote = read_meta(&meta, &meta_key(MetaKind::Vote, shard), read_vote)?;
-    let (committed, purged) = (position(MetaKind::Committed)?, position(MetaKind::Purged)?);
+    let purged = read_meta(&meta, &meta_key(MetaKind::Purged, shard), position)?;
     let entries = txn.open_table(ENTRIES).map_err(RowError::storage)?;
+    let end = committed_key(shard);
+    let committed = read_meta(&entries, &end, position)?;
     let start = purged.map_or(0, |id| id.index + 1);
-    let keys = entry_key(shard, start)..=entry_key(shard, u64::MAX);
+    let from = entry_key(shard, start);
     let mut rows = entries
-        .range(keys.start().as_slice()..=keys.end().as_slice())
+        .range(from.as_slice()..end.as_slice())
         .map_err(RowError::storage)?;
     let last = rows.next_back().transpose().map_err(RowError::storage)?;
     let last = last

@@ -1,8 +1,9 @@
 //! The rows of the log file.
 //!
 //! - entries: `shard u64 | index u64` (big-endian, so that a group's entries lie in order) →
-//!   `form u8 | kind u8 | term u64 | payload`
-//! - meta: `kind u8 | …` → votes, committed and purged positions by shard; ranges by kind; the node.
+//!   `form u8 | kind u8 | term u64 | payload`. Under the largest index lies the committed position:
+//!   right behind the newest entry, so that writing it with an append touches no other page.
+//! - meta: `kind u8 | …` → votes and purged positions by shard; ranges by kind; the node.
 
 use bytes::Bytes;
 use openraft::EntryPayload;
@@ -27,14 +28,12 @@ const KIND_MEMBERSHIP: u8 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MetaKind {
     Vote,
-    Committed,
     Purged,
 }
 
 pub(crate) fn meta_key(kind: MetaKind, shard: ShardId) -> [u8; 9] {
     let kind = match kind {
         MetaKind::Vote => b'v',
-        MetaKind::Committed => b'c',
         MetaKind::Purged => b'p',
     };
     keyed(kind, shard.as_u64())
@@ -53,6 +52,11 @@ pub(crate) fn range_key(kind: StoreKind, shard: ShardId) -> [u8; 10] {
 
 pub(crate) const fn range_prefix(kind: StoreKind) -> [u8; 2] {
     [b'r', kind.code()]
+}
+
+/// Where the committed position of a group lies among its entries.
+pub(crate) fn committed_key(shard: ShardId) -> [u8; 16] {
+    entry_key(shard, u64::MAX)
 }
 
 pub(crate) fn entry_key(shard: ShardId, index: u64) -> [u8; 16] {
@@ -152,7 +156,7 @@ pub(crate) fn read_vote(bytes: &[u8]) -> Option<Vote> {
     reader.is_empty().then_some(vote)
 }
 
-/// A meta row, verified.
+/// A row of a position, in either table, verified.
 pub(crate) fn read_meta<R>(
     table: &redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
     key: &[u8],

@@ -12,13 +12,14 @@ use parking_lot::{Condvar, Mutex};
 use redb::{Durability, WriteTransaction};
 use tokio::sync::oneshot;
 
-use crate::checksum::{Tag, insert_sealed};
+use crate::checksum::{SealedTable, Tag, insert_sealed};
 use crate::database::{Disk, SharedDatabase};
 use crate::error::{OpenError, RowError};
 use crate::fence::Fence;
 use crate::log::group::GroupLog;
 use crate::log::rows::{
-    ENTRIES, META, MetaKind, encode_log_id, encode_vote, entry_key, insert_entry, meta_key,
+    ENTRIES, META, MetaKind, committed_key, encode_log_id, encode_vote, entry_key, insert_entry,
+    meta_key,
 };
 use crate::raft_types::{Entry, LogId, Types, Vote};
 use crate::range::ShardId;
@@ -183,9 +184,7 @@ impl Writer {
                 ops.into_iter().for_each(|op| op.fail("the node is fenced"));
                 continue;
             }
-            let t0 = std::time::Instant::now();
             let written = catch_unwind(AssertUnwindSafe(|| self.write(&ops)));
-            T_LOG.lock().push(t0.elapsed().as_micros() as u64);
             match written {
                 Ok(Ok(())) => ops.into_iter().for_each(Op::complete),
                 Ok(Err(error)) => self.fail(ops, &error),
@@ -206,11 +205,10 @@ impl Writer {
         txn.set_durability(Durability::Immediate)
             .map_err(RowError::storage)?;
         self.write_entries(&txn, ops)?;
-        write_meta(&txn, ops)?;
-        let t0 = std::time::Instant::now();
-        let r = txn.commit().map_err(RowError::storage);
-        T_SYNC.lock().push(t0.elapsed().as_micros() as u64);
-        r
+        if ops.iter().any(Op::is_meta) {
+            write_meta(&txn, ops)?;
+        }
+        txn.commit().map_err(RowError::storage)
     }
 
     fn write_entries(&mut self, txn: &WriteTransaction, ops: &[Op]) -> Result<(), RowError> {
@@ -233,10 +231,11 @@ impl Writer {
                 Op::Vote { .. } | Op::Committed { .. } | Op::Meta { .. } => {}
             }
         }
+        write_committed(&mut table, ops)?;
         self.sweep(&mut table)
     }
 
-    fn sweep(&mut self, table: &mut crate::checksum::SealedTable<'_>) -> Result<(), RowError> {
+    fn sweep(&mut self, table: &mut SealedTable<'_>) -> Result<(), RowError> {
         let Some((shard, from, last)) = self.sweeps.pop_front() else {
             return Ok(());
         };
@@ -263,6 +262,14 @@ impl Shared {
 }
 
 impl Op {
+    /// Whether it writes to the meta table.
+    const fn is_meta(&self) -> bool {
+        match self {
+            Self::Vote { .. } | Self::Purge { .. } | Self::Meta { .. } => true,
+            Self::Append { .. } | Self::Truncate { .. } | Self::Committed { .. } => false,
+        }
+    }
+
     fn complete(self) {
         match self {
             Self::Append {
@@ -292,13 +299,26 @@ impl Op {
     }
 }
 
+fn write_committed(table: &mut SealedTable<'_>, ops: &[Op]) -> Result<(), RowError> {
+    // The last position of each group is enough.
+    let mut committed = HashMap::new();
+    for op in ops {
+        if let Op::Committed { shard, upto } = op {
+            committed.insert(*shard, *upto);
+        }
+    }
+    for (shard, upto) in committed {
+        let (key, value) = (committed_key(shard), encode_log_id(&upto));
+        insert_sealed(table, Tag::Meta, &key, &[&value]).map_err(RowError::storage)?;
+    }
+    Ok(())
+}
+
 fn write_meta(txn: &WriteTransaction, ops: &[Op]) -> Result<(), RowError> {
     let mut table = txn.open_table(META).map_err(RowError::storage)?;
     let mut insert = |key: &[u8], value: &[u8]| {
         insert_sealed(&mut table, Tag::Meta, key, &[value]).map_err(RowError::storage)
     };
-    // The last position of each group is enough.
-    let mut committed = HashMap::new();
     for op in ops {
         match op {
             Op::Vote { shard, vote, .. } => {
@@ -307,23 +327,18 @@ fn write_meta(txn: &WriteTransaction, ops: &[Op]) -> Result<(), RowError> {
             Op::Purge { shard, upto, .. } => {
                 insert(&meta_key(MetaKind::Purged, *shard), &encode_log_id(upto))?;
             }
-            Op::Committed { shard, upto } => {
-                committed.insert(*shard, *upto);
-            }
             Op::Meta { rows, .. } => {
                 rows.iter()
                     .try_for_each(|(key, value)| insert(key, value))?;
             }
-            Op::Append { .. } | Op::Truncate { .. } => {}
+            Op::Append { .. } | Op::Truncate { .. } | Op::Committed { .. } => {}
         }
     }
-    committed.iter().try_for_each(|(shard, upto)| {
-        insert(&meta_key(MetaKind::Committed, *shard), &encode_log_id(upto))
-    })
+    Ok(())
 }
 
 fn remove_entries(
-    table: &mut crate::checksum::SealedTable<'_>,
+    table: &mut SealedTable<'_>,
     shard: ShardId,
     from: u64,
     last: u64,
@@ -346,6 +361,3 @@ fn make_tables(database: &SharedDatabase) -> Result<(), RowError> {
     txn.open_table(META).map_err(RowError::storage)?;
     txn.commit().map_err(RowError::storage)
 }
-
-pub(crate) static T_LOG: Mutex<Vec<u64>> = Mutex::new(Vec::new());
-pub(crate) static T_SYNC: Mutex<Vec<u64>> = Mutex::new(Vec::new());

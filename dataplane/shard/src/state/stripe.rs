@@ -313,9 +313,7 @@ impl Worker {
         if applications.is_empty() {
             return;
         }
-        let t0 = std::time::Instant::now();
         let applied = self.guarded("applying", |worker| worker.apply_in_one(&applications));
-        T_APPLY.lock().push(t0.elapsed().as_micros() as u64);
         match applied {
             Ok(replies) => finish(applications, replies),
             Err(error) => {
@@ -362,9 +360,8 @@ impl Worker {
         }
         let database = self.shared.database.get_open()?;
         let mut txn = database.begin_write().map_err(RowError::storage)?;
-        txn.set_durability(Durability::Immediate)
+        txn.set_durability(Durability::None)
             .map_err(RowError::storage)?;
-        txn.set_quick_repair(true);
         txn.commit().map_err(RowError::storage)?;
         self.dirty_bytes = 0;
         self.dirty_since = None;
@@ -438,5 +435,3 @@ fn make_tables(database: &SharedDatabase) -> Result<(), RowError> {
     txn.open_table(LOCAL).map_err(RowError::storage)?;
     txn.commit().map_err(RowError::storage)
 }
-
-pub(crate) static T_APPLY: Mutex<Vec<u64>> = Mutex::new(Vec::new());

@@ -37,7 +37,10 @@ mod tests {
         let pauses: Vec<u128> = (0..9)
             .map(|_| backoff.pause_after(Duration::from_secs(1)).as_millis())
             .collect();
-        assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
+        assert_eq!(
+            pauses,
+            [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]
+        );
         assert_eq!(backoff.pause_after(GOOD_LIFE), PAUSE_FIRST);
         assert_eq!(backoff.pause_after(Duration::ZERO), PAUSE_FIRST * 2);
     }

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::context::Context;
+use tessera_tenancy::LimitCode;
+
+use crate::context::{Context, TenantContext};
 
 /// What the banner tells of a start.
 #[derive(Debug)]
@@ -31,7 +33,11 @@ impl Banner<'_> {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        let kept = if self.is_ephemeral { "removed at the end" } else { "kept" };
+        let kept = if self.is_ephemeral {
+            "removed at the end"
+        } else {
+            "kept"
+        };
         writeln!(
             out,
             "\n  Tessera {} · development mode, data in {} ({kept}) · not for production",
@@ -45,18 +51,38 @@ impl Banner<'_> {
         self.write_addresses(out)?;
         self.write_messages(out)?;
         self.write_limits(out)?;
-        writeln!(out, "  Logs are in {}/logs. Ctrl-C stops everything.", self.data.display())
+        writeln!(
+            out,
+            "  Logs are in {}/logs. Ctrl-C stops everything.",
+            self.data.display()
+        )
     }
 
     fn write_addresses(&self, out: &mut String) -> std::fmt::Result {
-        let Context { api_url, mqtt_host, mqtt_port, platform_api_key, tenants } = self.context;
+        let Context {
+            api_url,
+            mqtt_host,
+            mqtt_port,
+            platform_api_key,
+            tenants,
+        } = self.context;
         writeln!(out, "  API           {api_url}/v1")?;
-        writeln!(out, "  MQTT          {mqtt_host}:{mqtt_port}   (3.1, 3.1.1 and 5 over TCP)")?;
+        writeln!(
+            out,
+            "  MQTT          {mqtt_host}:{mqtt_port}   (3.1, 3.1.1 and 5 over TCP)"
+        )?;
         for tenant in tenants {
-            let names: Vec<&str> =
-                tenant.credentials.iter().map(|login| login.username.as_str()).collect();
+            let names: Vec<&str> = tenant
+                .credentials
+                .iter()
+                .map(|login| login.username.as_str())
+                .collect();
             let (slug, plan) = (&tenant.slug, &tenant.plan);
-            writeln!(out, "  Tenant        {slug} (plan {plan}): {}", names.join(", "))?;
+            writeln!(
+                out,
+                "  Tenant        {slug} (plan {plan}): {}",
+                names.join(", ")
+            )?;
             if let Some(key) = &tenant.api_key {
                 writeln!(out, "  Tenant key    {}", key.expose())?;
             }
@@ -65,7 +91,9 @@ impl Banner<'_> {
     }
 
     fn write_messages(&self, out: &mut String) -> std::fmt::Result {
-        let Some(tenant) = self.context.tenant(None) else { return Ok(()) };
+        let Some(tenant) = self.context.tenant(None) else {
+            return Ok(());
+        };
         let (Some(first), Some(last)) = (tenant.credentials.first(), tenant.credentials.last())
         else {
             return Ok(());
@@ -87,7 +115,11 @@ impl Banner<'_> {
         )?;
         writeln!(out, "  or, with this very binary:")?;
         writeln!(out, "    {tessera} sub{option} 'sensors/#'")?;
-        writeln!(out, "    {tessera} pub{option} --as {} sensors/1/temp 21.5", last.username)?;
+        writeln!(
+            out,
+            "    {tessera} pub{option} --as {} sensors/1/temp 21.5",
+            last.username
+        )?;
         if let Some(key) = &tenant.api_key {
             let (url, slug) = (&self.context.api_url, &tenant.slug);
             writeln!(out, "  The API, asked for what {slug} may use:")?;
@@ -101,14 +133,23 @@ impl Banner<'_> {
     }
 
     fn write_limits(&self, out: &mut String) -> std::fmt::Result {
-        let Some(small) = self.context.tenants.get(1) else { return Ok(()) };
-        let (tessera, option, slug) = (self.tessera, self.context_option, &small.slug);
+        let Some(small) = self.context.tenants.get(1) else {
+            return Ok(());
+        };
+        let (tessera, option) = (self.tessera, self.context_option);
+        let TenantContext { slug, plan, .. } = small;
+        let quota = LimitCode::PublishesPerSecond;
         writeln!(
             out,
-            "  See a limit: {slug} may publish 100 messages a second. Raise it, and try again:"
+            "  See a limit: {slug} is on plan {plan}, with so many {quota}. Exceed it, raise it \
+             (it is live at once), go back:"
         )?;
-        writeln!(out, "    {tessera} pub{option} --tenant {slug} --repeat 1000 --qos 1 storm hello")?;
-        writeln!(out, "    {tessera} quota{option} set {slug} publishes_per_second=5000\n")
+        writeln!(
+            out,
+            "    {tessera} pub{option} --tenant {slug} --repeat 1000 storm hello"
+        )?;
+        writeln!(out, "    {tessera} quota{option} set {slug} {quota}=5000")?;
+        writeln!(out, "    {tessera} quota{option} reset {slug} {quota}\n")
     }
 }
 
@@ -127,7 +168,10 @@ pub(crate) fn shell_word(text: &str) -> String {
 
 /// How a program is called from `from`: relative where it is below, else by its whole path.
 pub(crate) fn called_from(program: &Path, from: &Path) -> String {
-    let below = program.strip_prefix(from).ok().filter(|rest| rest.components().count() > 1);
+    let below = program
+        .strip_prefix(from)
+        .ok()
+        .filter(|rest| rest.components().count() > 1);
     let path = below.unwrap_or(program);
     shell_word(&path.display().to_string())
 }
@@ -144,7 +188,10 @@ mod tests {
             data: Path::new(".tessera/dev"),
             tessera: "target/release/tessera",
             context_option: "",
-            steps: &[("PostgreSQL 15.18, private".into(), Duration::from_millis(312))],
+            steps: &[(
+                "PostgreSQL 15.18, private".into(),
+                Duration::from_millis(312),
+            )],
             total: Duration::from_millis(1_204),
             is_ephemeral: false,
         }
@@ -158,22 +205,37 @@ mod tests {
             "    curl -s http://127.0.0.1:7880/v1/tenants/demo/quotas -H 'Authorization: Bearer tsk_demo'",
             "    target/release/tessera quota set tiny publishes_per_second=5000",
         ] {
-            assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line}\nis not in\n{text}"
+            );
         }
     }
 
     #[test]
     fn words_survive_the_shell() {
-        assert_eq!(shell_word("target/release/tessera"), "target/release/tessera");
-        assert_eq!(shell_word("/home/o'neil/my dir"), r"'/home/o'\''neil/my dir'");
+        assert_eq!(
+            shell_word("target/release/tessera"),
+            "target/release/tessera"
+        );
+        assert_eq!(
+            shell_word("/home/o'neil/my dir"),
+            r"'/home/o'\''neil/my dir'"
+        );
         assert_eq!(shell_word(""), "''");
     }
 
     #[test]
     fn the_binary_is_called_as_it_can_be_from_here() {
         let program = Path::new("/src/tessera/target/release/tessera");
-        assert_eq!(called_from(program, Path::new("/src/tessera")), "target/release/tessera");
-        assert_eq!(called_from(program, Path::new("/home")), program.display().to_string());
+        assert_eq!(
+            called_from(program, Path::new("/src/tessera")),
+            "target/release/tessera"
+        );
+        assert_eq!(
+            called_from(program, Path::new("/home")),
+            program.display().to_string()
+        );
         // A bare name would be looked up on PATH.
         let beside = Path::new("/src/tessera/target/release");
         assert_eq!(called_from(program, beside), program.display().to_string());

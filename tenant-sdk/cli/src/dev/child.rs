@@ -63,9 +63,16 @@ impl Program {
             Kind::Own(own) => own.start(log)?,
             Kind::Postgres(cluster) => cluster.start(log).map_err(io::Error::other)?,
         };
-        let pid = child.id().ok_or_else(|| io::Error::other("ended at once"))?;
+        let pid = child
+            .id()
+            .ok_or_else(|| io::Error::other("ended at once"))?;
         let stdin = child.stdin.take();
-        Ok(Life { child, role: self.role, pid, _stdin: stdin })
+        Ok(Life {
+            child,
+            role: self.role,
+            pid,
+            _stdin: stdin,
+        })
     }
 
     /// Whether this life of it serves now.
@@ -139,7 +146,10 @@ pub(crate) fn log_tail(path: &Path) -> String {
     };
     let bytes = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
@@ -153,10 +163,19 @@ mod tests {
         let path = folder.path().join("node.log");
         let lines: String = (0..2_000).map(|n| format!("line {n}\n\n")).collect();
         fs::write(&path, &lines).unwrap();
-        assert!(log_tail(&path).ends_with("line 1998\nline 1999"), "{}", log_tail(&path));
+        assert!(
+            log_tail(&path).ends_with("line 1998\nline 1999"),
+            "{}",
+            log_tail(&path)
+        );
         assert_eq!(log_tail(&path).lines().count(), TAIL_LINES);
 
-        File::options().write(true).open(&path).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(LOG_BYTES_MAX + 1)
+            .unwrap();
         assert_eq!(open_log(&path).unwrap().metadata().unwrap().len(), 0);
         assert!(folder.path().join("node.log.1").exists());
         assert_eq!(log_tail(&folder.path().join("none")), "");

@@ -19,7 +19,9 @@ const LOCK: &str = "lock";
 /// Why a folder is not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
-    #[error("another `tessera dev` is running on {folder}{holder}: stop it, or give another --data-dir")]
+    #[error(
+        "another `tessera dev` is running on {folder}{holder}: stop it, or give another --data-dir"
+    )]
     Locked { folder: String, holder: String },
     #[error("{0} is not a data folder of `tessera dev`, and not empty: give another --data-dir")]
     Foreign(String),
@@ -96,7 +98,10 @@ fn check(root: &Path) -> Result<Option<Marker>, FolderError> {
             let marker: Marker =
                 serde_json::from_slice(&bytes).map_err(|_| FolderError::Foreign(folder()))?;
             if marker.format > FORMAT {
-                return Err(FolderError::Newer { folder: folder(), found: marker.format });
+                return Err(FolderError::Newer {
+                    folder: folder(),
+                    found: marker.format,
+                });
             }
             return Ok(Some(marker));
         }
@@ -131,7 +136,10 @@ fn lock(root: &Path) -> Result<File, FolderError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let holder = holder_of(&mut file);
-            return Err(FolderError::Locked { folder: root.display().to_string(), holder });
+            return Err(FolderError::Locked {
+                folder: root.display().to_string(),
+                holder,
+            });
         }
         Err(TryLockError::Error(error)) => return Err(io_error("locking", &path)(error)),
     }
@@ -151,7 +159,10 @@ fn holder_of(file: &mut File) -> String {
 }
 
 fn write_marker(root: &Path) -> Result<(), FolderError> {
-    let marker = Marker { format: FORMAT, made_by: env!("CARGO_PKG_VERSION").to_owned() };
+    let marker = Marker {
+        format: FORMAT,
+        made_by: env!("CARGO_PKG_VERSION").to_owned(),
+    };
     let path = root.join(MARKER);
     let json = serde_json::to_vec_pretty(&marker).unwrap_or_default();
     private_file::replace(&path, &json).map_err(io_error("writing", &path))
@@ -168,7 +179,10 @@ mod tests {
         let path = parent.path().join(".tessera/dev");
         let folder = DataFolder::open(&path).unwrap();
         for made in [&path, &path.join("keys"), &parent.path().join(".tessera")] {
-            assert_eq!(fs::metadata(made).unwrap().permissions().mode() & 0o777, 0o700);
+            assert_eq!(
+                fs::metadata(made).unwrap().permissions().mode() & 0o777,
+                0o700
+            );
         }
         drop(folder);
         DataFolder::open(&path).unwrap();
@@ -180,7 +194,10 @@ mod tests {
         let first = DataFolder::open(parent.path()).unwrap();
         let text = DataFolder::open(parent.path()).unwrap_err().to_string();
         let pid = std::process::id();
-        assert!(text.contains(&format!("another `tessera dev` is running on {}", parent.path().display())));
+        assert!(text.contains(&format!(
+            "another `tessera dev` is running on {}",
+            parent.path().display()
+        )));
         assert!(text.contains(&format!("(process {pid})")), "{text}");
         drop(first);
         DataFolder::open(parent.path()).unwrap();
@@ -190,11 +207,21 @@ mod tests {
     fn a_foreign_or_newer_folder_is_refused_and_left_as_it_is() {
         let parent = tempfile::tempdir().unwrap();
         fs::write(parent.path().join("thesis.tex"), "x").unwrap();
-        assert!(matches!(DataFolder::open(parent.path()), Err(FolderError::Foreign(_))));
-        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "nothing was added");
+        assert!(matches!(
+            DataFolder::open(parent.path()),
+            Err(FolderError::Foreign(_))
+        ));
+        assert_eq!(
+            fs::read_dir(parent.path()).unwrap().count(),
+            1,
+            "nothing was added"
+        );
 
         fs::write(parent.path().join(MARKER), "{}").unwrap();
-        assert!(matches!(DataFolder::open(parent.path()), Err(FolderError::Foreign(_))));
+        assert!(matches!(
+            DataFolder::open(parent.path()),
+            Err(FolderError::Foreign(_))
+        ));
         fs::write(parent.path().join(MARKER), r#"{"format":2,"made_by":"9"}"#).unwrap();
         let newer = DataFolder::open(parent.path());
         assert!(matches!(newer, Err(FolderError::Newer { found: 2, .. })));
@@ -213,6 +240,9 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("file");
         fs::write(&path, "x").unwrap();
-        assert!(matches!(DataFolder::open(&path), Err(FolderError::Io { .. })));
+        assert!(matches!(
+            DataFolder::open(&path),
+            Err(FolderError::Io { .. })
+        ));
     }
 }

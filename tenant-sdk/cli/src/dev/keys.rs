@@ -40,16 +40,23 @@ pub(crate) fn ensure(folder: &DataFolder) -> io::Result<Keys> {
     let postgres_password = ensure_file::<PASSWORD_LEN>(&folder.key("postgres.key"), hex)?;
     let platform_key_file = folder.key("platform.key");
     let text = ensure_file::<SECRET_LEN>(&platform_key_file, new_api_key)?;
-    let platform_key = GeneratedSecret::parse(SecretKind::ApiKey, &text).map_err(|error| {
-        io::Error::other(format!("{}: {error}", platform_key_file.display()))
-    })?;
-    Ok(Keys { push_key_file, server_key_file, platform_key_file, platform_key, postgres_password })
+    let platform_key = GeneratedSecret::parse(SecretKind::ApiKey, &text)
+        .map_err(|error| io::Error::other(format!("{}: {error}", platform_key_file.display())))?;
+    Ok(Keys {
+        push_key_file,
+        server_key_file,
+        platform_key_file,
+        platform_key,
+        postgres_password,
+    })
 }
 
 fn new_api_key(random: &[u8]) -> String {
     let mut bytes = [0; SECRET_LEN];
     bytes.copy_from_slice(random);
-    GeneratedSecret::from_random(SecretKind::ApiKey, bytes).expose().to_owned()
+    GeneratedSecret::from_random(SecretKind::ApiKey, bytes)
+        .expose()
+        .to_owned()
 }
 
 fn ensure_file<const LEN: usize>(
@@ -60,7 +67,12 @@ fn ensure_file<const LEN: usize>(
         Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        Err(error) => {
+            return Err(io::Error::new(
+                error.kind(),
+                format!("{}: {error}", path.display()),
+            ));
+        }
     }
     let mut random = [0; LEN];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
@@ -82,9 +94,21 @@ mod tests {
         let second = ensure(&folder).unwrap();
         assert_eq!(first.platform_key, second.platform_key);
         assert_eq!(first.postgres_password, second.postgres_password);
-        assert!(first.postgres_password.bytes().all(|b| b.is_ascii_alphanumeric()));
-        for file in [&first.push_key_file, &first.server_key_file, &first.platform_key_file] {
-            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(
+            first
+                .postgres_password
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric())
+        );
+        for file in [
+            &first.push_key_file,
+            &first.server_key_file,
+            &first.platform_key_file,
+        ] {
+            assert_eq!(
+                fs::metadata(file).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
         }
         assert_eq!(fs::read_to_string(&first.push_key_file).unwrap().len(), 64);
         let (push, server) = (&first.push_key_file, &first.server_key_file);

@@ -52,7 +52,10 @@ pub(crate) async fn open(
         password,
     };
     if existing.is_none() {
-        say(&format!("making a private PostgreSQL {} cluster", cluster.programs.version));
+        say(&format!(
+            "making a private PostgreSQL {} cluster",
+            cluster.programs.version
+        ));
         cluster.create().await?;
     }
     Ok(cluster)

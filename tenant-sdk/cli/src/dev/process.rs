@@ -67,7 +67,11 @@ impl ProcessRecord {
     /// The record of a running process; `None` if it has ended already.
     pub(crate) fn of(role: Role, pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(proc_file(pid, "stat")).ok()?;
-        Some(Self { role, pid, started: parse_stat(&stat)?.started })
+        Some(Self {
+            role,
+            pid,
+            started: parse_stat(&stat)?.started,
+        })
     }
 
     /// Whether it still runs: this id, this start and the folder in its arguments.
@@ -120,8 +124,11 @@ impl ProcessFile {
 
     /// Ends what is left of a former start, in order, and empties the record. Returns what was ended.
     pub(crate) async fn end_leftovers(&mut self, data: &Path) -> io::Result<Vec<Role>> {
-        let mut left: Vec<ProcessRecord> =
-            self.records.drain(..).filter(|record| record.is_running(data)).collect();
+        let mut left: Vec<ProcessRecord> = self
+            .records
+            .drain(..)
+            .filter(|record| record.is_running(data))
+            .collect();
         left.sort_by_key(|record| record.role);
         for record in &left {
             end(record, data).await?;
@@ -137,7 +144,11 @@ impl ProcessFile {
 }
 
 async fn end(record: &ProcessRecord, data: &Path) -> io::Result<()> {
-    for signal in [record.role.stop_signal(), record.role.kill_signal(), Signal::KILL] {
+    for signal in [
+        record.role.stop_signal(),
+        record.role.kill_signal(),
+        Signal::KILL,
+    ] {
         if !record.is_running(data) {
             return Ok(());
         }
@@ -149,7 +160,9 @@ async fn end(record: &ProcessRecord, data: &Path) -> io::Result<()> {
     }
     if record.is_running(data) {
         let (role, pid) = (record.role.name(), record.pid);
-        return Err(io::Error::other(format!("the former {role} (process {pid}) does not end")));
+        return Err(io::Error::other(format!(
+            "the former {role} (process {pid}) does not end"
+        )));
     }
     Ok(())
 }
@@ -190,7 +203,10 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let state = fields.next()?;
     let started = fields.nth(18)?.parse().ok()?;
     // A zombie has ended; that nobody waits for it is not our concern.
-    Some(Stat { is_alive: !matches!(state, "Z" | "X"), started })
+    Some(Stat {
+        is_alive: !matches!(state, "Z" | "X"),
+        started,
+    })
 }
 
 #[cfg(test)]
@@ -203,10 +219,19 @@ mod tests {
     #[test]
     fn the_start_is_read_whatever_the_name_holds() {
         let tail = "S 1 2 3 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 0 0";
-        let alive = Stat { is_alive: true, started: 987_654 };
+        let alive = Stat {
+            is_alive: true,
+            started: 987_654,
+        };
         assert_eq!(parse_stat(&format!("42 (node) {tail}")), Some(alive));
         let odd = parse_stat(&format!("42 (a) S 1 (b ) {}", tail.replacen('S', "Z", 1)));
-        assert_eq!(odd, Some(Stat { is_alive: false, started: 987_654 }));
+        assert_eq!(
+            odd,
+            Some(Stat {
+                is_alive: false,
+                started: 987_654
+            })
+        );
         assert_eq!(parse_stat("42 (x"), None);
     }
 
@@ -224,28 +249,52 @@ mod tests {
             .spawn()
             .unwrap();
         let mut started = [0; 8];
-        child.stdout.as_mut().unwrap().read_exact(&mut started).await.unwrap();
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut started)
+            .await
+            .unwrap();
         let record = ProcessRecord::of(Role::Postgres, child.id().unwrap()).unwrap();
         assert!(record.is_running(&data));
 
         let path = folder.path().join("processes.json");
         for (other, elsewhere) in [
-            (ProcessRecord { started: record.started + 1, ..record.clone() }, data.clone()),
+            (
+                ProcessRecord {
+                    started: record.started + 1,
+                    ..record.clone()
+                },
+                data.clone(),
+            ),
             (record.clone(), folder.path().join("another")),
         ] {
-            let mut file = ProcessFile { path: path.clone(), records: vec![] };
+            let mut file = ProcessFile {
+                path: path.clone(),
+                records: vec![],
+            };
             file.started(other).unwrap();
             let mut file = ProcessFile::open(path.clone());
             assert_eq!(file.end_leftovers(&elsewhere).await.unwrap(), []);
         }
         assert!(record.is_running(&data), "spared twice");
 
-        ProcessFile { path: path.clone(), records: vec![] }.started(record.clone()).unwrap();
+        ProcessFile {
+            path: path.clone(),
+            records: vec![],
+        }
+        .started(record.clone())
+        .unwrap();
         let mut file = ProcessFile::open(path.clone());
         assert_eq!(file.end_leftovers(&data).await.unwrap(), [Role::Postgres]);
         assert!(!record.is_running(&data));
         child.wait().await.unwrap();
-        assert_eq!(ProcessFile::open(path).records, [], "nothing is on record any more");
+        assert_eq!(
+            ProcessFile::open(path).records,
+            [],
+            "nothing is on record any more"
+        );
     }
 
     #[test]

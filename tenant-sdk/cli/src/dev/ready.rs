@@ -92,9 +92,17 @@ mod tests {
         let file = ReadyFile::new(Some(path.clone())).unwrap();
         assert!(!path.exists());
 
-        let pids = Pids { node: 3, control: 2, postgres: None };
-        file.write(&Ready::new(&crate::context::tests::example(), pids).unwrap()).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let pids = Pids {
+            node: 3,
+            control: 2,
+            postgres: None,
+        };
+        file.write(&Ready::new(&crate::context::tests::example(), pids).unwrap())
+            .unwrap();
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let expected = serde_json::json!({
             "api_url": "http://127.0.0.1:7880",

@@ -41,7 +41,12 @@ const TENANTS: [TenantSeed; 2] = [
         devices: &["device-1", "device-2"],
         has_api_key: true,
     },
-    TenantSeed { slug: "tiny", plan: "free", devices: &["device-1"], has_api_key: false },
+    TenantSeed {
+        slug: "tiny",
+        plan: "free",
+        devices: &["device-1"],
+        has_api_key: false,
+    },
 ];
 
 /// What went wrong while seeding.
@@ -50,7 +55,10 @@ pub(crate) enum SeedError {
     #[error("{doing}: {source}")]
     Api { doing: String, source: Error },
     #[error("writing {path}: {source}")]
-    Write { path: String, source: std::io::Error },
+    Write {
+        path: String,
+        source: std::io::Error,
+    },
     #[error("no node serves with revision {revision} after {} s", APPLIED_WITHIN.as_secs())]
     NotApplied { revision: u64 },
 }
@@ -76,7 +84,9 @@ pub(crate) async fn seed(
             slug: seed.slug.to_owned(),
             plan: seed.plan.to_owned(),
             api_key: known.and_then(|tenant| tenant.api_key.clone()),
-            credentials: known.map(|tenant| tenant.credentials.clone()).unwrap_or_default(),
+            credentials: known
+                .map(|tenant| tenant.credentials.clone())
+                .unwrap_or_default(),
         });
     }
     // With the former secrets in it, so that a crash from here on loses none.
@@ -94,9 +104,16 @@ pub(crate) async fn until_applied(
 ) -> Result<(usize, usize), SeedError> {
     let deadline = Instant::now() + APPLIED_WITHIN;
     loop {
-        let nodes = client.nodes().collect(ITEMS_MAX).await.map_err(api("reading the nodes"))?;
+        let nodes = client
+            .nodes()
+            .collect(ITEMS_MAX)
+            .await
+            .map_err(api("reading the nodes"))?;
         let live: Vec<_> = nodes.iter().filter(|node| node.live).collect();
-        let applied = live.iter().filter(|node| node.applied_revision >= Some(revision)).count();
+        let applied = live
+            .iter()
+            .filter(|node| node.applied_revision >= Some(revision))
+            .count();
         if applied > 0 {
             return Ok((applied, live.len()));
         }
@@ -108,13 +125,19 @@ pub(crate) async fn until_applied(
 }
 
 async fn ensure_organization(client: &Client) -> Result<(), SeedError> {
-    let create = OrganizationCreate { slug: ORGANIZATION.to_owned(), name: None };
+    let create = OrganizationCreate {
+        slug: ORGANIZATION.to_owned(),
+        name: None,
+    };
     match client.organization(ORGANIZATION).await {
         Ok(_) => return Ok(()),
         Err(error) if error.code() == Some(ErrorCode::NotFound) => {}
         Err(error) => return Err(api("reading the organization")(error)),
     }
-    client.create_organization(&create).await.map_err(api("creating the organization"))?;
+    client
+        .create_organization(&create)
+        .await
+        .map_err(api("creating the organization"))?;
     Ok(())
 }
 
@@ -144,7 +167,9 @@ async fn seed_tenant(
         .map_err(api(format!("reading the credentials of {}", seed.slug)))?;
     for (position, device) in seed.devices.iter().enumerate() {
         let known = context.tenants[at].login(Some(device));
-        let found = found.iter().find(|credential| credential.username.as_str() == *device);
+        let found = found
+            .iter()
+            .find(|credential| credential.username.as_str() == *device);
         let step = credential_step(known, found);
         let (login, revision) = match step {
             CredentialStep::Keep { login, revision } => (login, revision),
@@ -184,11 +209,16 @@ fn credential_step(known: Option<&Login>, found: Option<&Credential>) -> Credent
 
 fn opens(secret: &Secret, credential: &Credential) -> bool {
     let key_id = key_id(SecretKind::Device, secret);
-    credential.secrets.iter().any(|live| Some(live.key_id) == key_id)
+    credential
+        .secrets
+        .iter()
+        .any(|live| Some(live.key_id) == key_id)
 }
 
 fn key_id(kind: SecretKind, secret: &Secret) -> Option<KeyId> {
-    GeneratedSecret::parse(kind, secret.expose()).ok().map(|secret| secret.key_id())
+    GeneratedSecret::parse(kind, secret.expose())
+        .ok()
+        .map(|secret| secret.key_id())
 }
 
 async fn make_credential(
@@ -198,11 +228,18 @@ async fn make_credential(
 ) -> Result<(Login, u64), SeedError> {
     let doing = api(format!("creating credential {device}"));
     let made = match found {
-        Some(found) => tenant.rotate_credential(&found.id.to_string(), Wait::Committed).await,
+        Some(found) => {
+            tenant
+                .rotate_credential(&found.id.to_string(), Wait::Committed)
+                .await
+        }
         None => tenant.create_credential(device, Wait::Committed).await,
     }
     .map_err(doing)?;
-    let login = Login { username: made.credential.mqtt_username, password: made.secret };
+    let login = Login {
+        username: made.credential.mqtt_username,
+        password: made.secret,
+    };
     Ok((login, made.credential.config_revision))
 }
 
@@ -213,24 +250,40 @@ async fn ensure_api_key(tenant: &TenantClient, known: Option<Secret>) -> Result<
         .await
         .map_err(api("reading the tenant's API keys"))?;
     if let Some(known) = known
-        && found.iter().any(|key| Some(key.key_id) == key_id(SecretKind::ApiKey, &known))
+        && found
+            .iter()
+            .any(|key| Some(key.key_id) == key_id(SecretKind::ApiKey, &known))
     {
         return Ok(known);
     }
-    for lost in found.iter().filter(|key: &&ApiKey| key.name == API_KEY_NAME) {
+    for lost in found
+        .iter()
+        .filter(|key: &&ApiKey| key.name == API_KEY_NAME)
+    {
         let doing = api("deleting an API key that nobody knows");
-        tenant.delete_api_key(&lost.id.to_string()).await.map_err(doing)?;
+        tenant
+            .delete_api_key(&lost.id.to_string())
+            .await
+            .map_err(doing)?;
     }
-    let create = ApiKeyCreate { name: API_KEY_NAME.to_owned(), role: Role::TenantAdmin };
-    let made =
-        tenant.create_api_key(&create).await.map_err(api("creating the tenant's API key"))?;
+    let create = ApiKeyCreate {
+        name: API_KEY_NAME.to_owned(),
+        role: Role::TenantAdmin,
+    };
+    let made = tenant
+        .create_api_key(&create)
+        .await
+        .map_err(api("creating the tenant's API key"))?;
     Ok(made.secret)
 }
 
 fn save(context: &Context, path: &Path) -> Result<(), SeedError> {
     let json = serde_json::to_vec_pretty(context).map_err(std::io::Error::other);
     json.and_then(|json| private_file::replace(path, &json))
-        .map_err(|source| SeedError::Write { path: path.display().to_string(), source })
+        .map_err(|source| SeedError::Write {
+            path: path.display().to_string(),
+            source,
+        })
 }
 
 #[cfg(test)]
@@ -260,18 +313,28 @@ mod tests {
     }
 
     fn login(password: Secret) -> Login {
-        Login { username: "demo.device-1".into(), password }
+        Login {
+            username: "demo.device-1".into(),
+            password,
+        }
     }
 
     #[test]
     fn a_credential_is_kept_only_if_its_secret_is_known_and_live() {
         let (ours, other) = (secret(1), secret(2));
         let known = login(ours.clone());
-        let kept = CredentialStep::Keep { login: known.clone(), revision: 7 };
+        let kept = CredentialStep::Keep {
+            login: known.clone(),
+            revision: 7,
+        };
         for (known, found, step) in [
             (Some(&known), Some(credential(&[&ours])), &kept),
             (Some(&known), Some(credential(&[&other, &ours])), &kept),
-            (Some(&known), Some(credential(&[&other])), &CredentialStep::Make),
+            (
+                Some(&known),
+                Some(credential(&[&other])),
+                &CredentialStep::Make,
+            ),
             (None, Some(credential(&[&ours])), &CredentialStep::Make),
             (Some(&known), None, &CredentialStep::Make),
             (None, None, &CredentialStep::Make),
@@ -280,6 +343,9 @@ mod tests {
         }
         let damaged = login(Secret::new("tsd_x".into()));
         let found: Credential = credential(&[&ours]);
-        assert_eq!(credential_step(Some(&damaged), Some(&found)), CredentialStep::Make);
+        assert_eq!(
+            credential_step(Some(&damaged), Some(&found)),
+            CredentialStep::Make
+        );
     }
 }

@@ -28,7 +28,7 @@ use super::seed;
 use super::signals::Signals;
 use super::state::State;
 use super::supervise::{Event, Stop, supervise};
-use super::{ADMIN_PORT, API_PORT, DevArgs, MQTT_PORT, say};
+use super::{API_PORT, DevArgs, MQTT_PORT, say};
 use crate::context::{CONTEXT_FILE, Context};
 
 /// Reports that may wait to be handled. Each process has at most one on its way.
@@ -152,7 +152,9 @@ impl<'a> Session<'a> {
                 }
             };
             // What did not end well has said so in its log; the others have to end as well.
-            ended.context("supervising")?.unwrap_or_else(|error| say(&error.to_string()));
+            ended
+                .context("supervising")?
+                .unwrap_or_else(|error| say(&error.to_string()));
         }
         if let Some(sockets) = self.sockets.take() {
             // Kept if something is left in it.
@@ -173,7 +175,8 @@ impl<'a> Session<'a> {
         let started = Instant::now();
         self.supervise(self.node_program(ports, node.clone()));
         let database_url = self.start_database().await?;
-        self.start_control(ports, &database_url, control.clone()).await?;
+        self.start_control(ports, &database_url, control.clone())
+            .await?;
         self.until_ready(Role::Node).await?;
         self.step("node: frontend, dist, inbox and retain", started);
         let context = self.seed(ports, &platform).await?;
@@ -184,10 +187,15 @@ impl<'a> Session<'a> {
 
     async fn end_leftovers(&mut self) -> anyhow::Result<()> {
         let mut former = ProcessFile::open(self.folder.place("processes.json"));
-        let ended =
-            former.end_leftovers(self.folder.root()).await.context("ending former processes")?;
+        let ended = former
+            .end_leftovers(self.folder.root())
+            .await
+            .context("ending former processes")?;
         for role in ended {
-            say(&format!("ended the {} that a former start left", role.name()));
+            say(&format!(
+                "ended the {} that a former start left",
+                role.name()
+            ));
         }
         self.processes = Arc::new(Mutex::new(former));
         Ok(())
@@ -196,10 +204,17 @@ impl<'a> Session<'a> {
     fn choose_ports(&mut self) -> anyhow::Result<Ports> {
         let mut given_out = Vec::new();
         let mut choose = |what: &str, asked, remembered, usual| -> anyhow::Result<u16> {
-            let wish = Wish { asked, remembered, usual };
+            let wish = Wish {
+                asked,
+                remembered,
+                usual,
+            };
             let chosen = wish.choose(&given_out, ports::is_free)?;
             if let Some(busy) = chosen.instead_of {
-                say(&format!("port {busy} is busy: {what} is on port {} instead", chosen.port));
+                say(&format!(
+                    "port {busy} is busy: {what} is on port {} instead",
+                    chosen.port
+                ));
             }
             given_out.push(chosen.port);
             Ok(chosen.port)
@@ -207,7 +222,11 @@ impl<'a> Session<'a> {
         let ports = Ports {
             mqtt: choose("MQTT", self.args.mqtt_port, self.state.mqtt_port, MQTT_PORT)?,
             api: choose("the API", self.args.api_port, self.state.api_port, API_PORT)?,
-            admin: choose("the node's admin", None, self.state.admin_port, ADMIN_PORT)?,
+            // Nobody types this one, so any will do, and two that start at once do not meet.
+            admin: match self.state.admin_port {
+                Some(port) if ports::is_free(port) => port,
+                Some(_) | None => ports::any_free().context("finding a free port")?,
+            },
         };
         self.state.mqtt_port = Some(ports.mqtt);
         self.state.api_port = Some(ports.api);
@@ -227,7 +246,10 @@ impl<'a> Session<'a> {
         self.sockets = Some(cluster.sockets.clone());
         self.supervise(self.postgres_program(cluster));
         self.until_ready(Role::Postgres).await?;
-        self.step(&format!("PostgreSQL {version}, private, on a socket only"), begun);
+        self.step(
+            &format!("PostgreSQL {version}, private, on a socket only"),
+            begun,
+        );
         Ok(url)
     }
 
@@ -241,7 +263,9 @@ impl<'a> Session<'a> {
         self.supervise(self.control_program(ports, database_url, probe));
         self.until_ready(Role::Control).await?;
         // Only now is it certain that the data and this database belong together.
-        self.state.write(&self.folder.place("state.json")).context("writing state.json")?;
+        self.state
+            .write(&self.folder.place("state.json"))
+            .context("writing state.json")?;
         self.step("control plane, schema up to date", begun);
         Ok(())
     }
@@ -264,30 +288,42 @@ impl<'a> Session<'a> {
     }
 
     fn node_program(&self, ports: Ports, probe: Client) -> Program {
-        let mut own = self.own_program("node", probe);
+        let mut own = self.own_program("node", &self.folder.place("node"), probe);
         own.option("--mqtt-listen", local(ports.mqtt).to_string());
         own.option("--admin-listen", local(ports.admin).to_string());
         own.option("--control-url", ports.api_url());
         own.arguments.push("--init-cluster".into());
-        Program { role: Role::Node, log: self.folder.log("node"), kind: Kind::Own(own) }
+        Program {
+            role: Role::Node,
+            log: self.folder.log("node"),
+            kind: Kind::Own(own),
+        }
     }
 
     fn control_program(&self, ports: Ports, database_url: &str, probe: Client) -> Program {
-        let mut own = self.own_program("control", probe);
+        // Of itself it keeps nothing on disk.
+        let mut own = self.own_program("control", &self.folder.place("keys"), probe);
         own.option("--listen", local(ports.api).to_string());
-        own.option("--bootstrap-platform-key-file", &self.keys.platform_key_file);
+        own.option(
+            "--bootstrap-platform-key-file",
+            &self.keys.platform_key_file,
+        );
         own.environment.push(("DATABASE_URL", database_url.into()));
-        Program { role: Role::Control, log: self.folder.log("control"), kind: Kind::Own(own) }
+        Program {
+            role: Role::Control,
+            log: self.folder.log("control"),
+            kind: Kind::Own(own),
+        }
     }
 
-    fn own_program(&self, verb: &str, probe: Client) -> OwnProgram {
+    fn own_program(&self, verb: &str, data_dir: &Path, probe: Client) -> OwnProgram {
         let mut own = OwnProgram {
             executable: self.executable.clone(),
             arguments: vec![verb.into()],
             environment: Vec::new(),
             probe,
         };
-        own.option("--data-dir", self.folder.place(verb));
+        own.option("--data-dir", data_dir);
         own.option("--push-key-file", &self.keys.push_key_file);
         own.option("--server-key-file", &self.keys.server_key_file);
         own.arguments.push("--exit-with-parent".into());
@@ -296,7 +332,11 @@ impl<'a> Session<'a> {
 
     fn postgres_program(&self, cluster: Cluster) -> Program {
         let kind = Kind::Postgres(Box::new(cluster));
-        Program { role: Role::Postgres, log: self.folder.log("postgres"), kind }
+        Program {
+            role: Role::Postgres,
+            log: self.folder.log("postgres"),
+            kind,
+        }
     }
 
     fn supervise(&mut self, program: Program) {
@@ -325,11 +365,17 @@ impl<'a> Session<'a> {
             Event::Ended { role, how, pause } => {
                 self.pids.remove(&role);
                 let pause = pause.as_secs_f64();
-                say(&format!("{} {how}; starting it again in {pause:.1} s", role.name()));
+                say(&format!(
+                    "{} {how}; starting it again in {pause:.1} s",
+                    role.name()
+                ));
             }
             Event::GaveUp { role, how, log } => {
                 let (name, path) = (role.name(), self.folder.log(role.name()));
-                bail!("{name} does not start: {how}; {} ends with:\n{log}", path.display());
+                bail!(
+                    "{name} does not start: {how}; {} ends with:\n{log}",
+                    path.display()
+                );
             }
         }
         Ok(())
@@ -341,13 +387,19 @@ impl<'a> Session<'a> {
         if postgres.is_none() && self.args.database_url.is_none() {
             return None;
         }
-        Some(Pids { node: pid(Role::Node)?, control: pid(Role::Control)?, postgres })
+        Some(Pids {
+            node: pid(Role::Node)?,
+            control: pid(Role::Control)?,
+            postgres,
+        })
     }
 
     fn tell_ready(&self, context: &Context) -> anyhow::Result<()> {
         let ready = self.all_pids().and_then(|pids| Ready::new(context, pids));
         // What ended since is told again when it is back.
-        ready.map_or(Ok(()), |ready| self.ready_file.write(&ready)).context("writing the ready file")
+        ready
+            .map_or(Ok(()), |ready| self.ready_file.write(&ready))
+            .context("writing the ready file")
     }
 
     fn step(&mut self, what: &str, begun: Instant) {
@@ -367,7 +419,9 @@ impl<'a> Session<'a> {
         };
         // A closed standard output must not stop the product.
         let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", banner.text()).and_then(|()| out.flush()).unwrap_or_default();
+        writeln!(out, "{}", banner.text())
+            .and_then(|()| out.flush())
+            .unwrap_or_default();
     }
 
     /// What a client verb called from `here` needs in order to find this context.
@@ -393,8 +447,14 @@ const fn local(port: u16) -> SocketAddr {
 
 /// A client that asks once whether a process is ready.
 fn probe(address: &str) -> anyhow::Result<Client> {
-    let once = RetryPolicy { attempts_max: 1, ..RetryPolicy::default() };
-    Ok(Client::builder(address).deadline(PROBE_DEADLINE).retry(once).build()?)
+    let once = RetryPolicy {
+        attempts_max: 1,
+        ..RetryPolicy::default()
+    };
+    Ok(Client::builder(address)
+        .deadline(PROBE_DEADLINE)
+        .retry(once)
+        .build()?)
 }
 
 /// Waits until each of them says that it is ready: the control plane is so only with its database.

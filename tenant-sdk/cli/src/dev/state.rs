@@ -56,7 +56,10 @@ impl State {
                     PRIVATE => "its private database".to_owned(),
                     url => format!("the database {url}"),
                 };
-                Err(OtherDatabase { known: name(known), given: name(&given) })
+                Err(OtherDatabase {
+                    known: name(known),
+                    given: name(&given),
+                })
             }
             Some(_) => Ok(()),
             None => {
@@ -72,7 +75,9 @@ fn identity(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     let kept: Vec<&str> = path
         .split(['?', '&'])
         .filter(|part| !part.starts_with("password=") && !part.starts_with("user="))
@@ -89,7 +94,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         assert_eq!(State::read(&path).unwrap(), State::default());
-        let state = State { mqtt_port: Some(1884), ..State::default() };
+        let state = State {
+            mqtt_port: Some(1884),
+            ..State::default()
+        };
         state.write(&path).unwrap();
         assert_eq!(State::read(&path).unwrap(), state);
     }
@@ -99,10 +107,15 @@ mod tests {
         let mut state = State::default();
         state.bind_database(None).unwrap();
         state.bind_database(None).unwrap();
-        let refused = state.bind_database(Some("postgres://u:p@db:5432/x")).unwrap_err();
+        let refused = state
+            .bind_database(Some("postgres://u:p@db:5432/x"))
+            .unwrap_err();
         let text = refused.to_string();
         assert!(text.contains("belongs to its private database"), "{text}");
-        assert!(text.contains("would use the database postgres://db:5432/x:"), "{text}");
+        assert!(
+            text.contains("would use the database postgres://db:5432/x:"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -110,6 +123,9 @@ mod tests {
         let one = identity("postgres://app:s3cr@t@db:5432/x?user=a&password=b&sslmode=require");
         assert_eq!(one, "postgres://db:5432/x&sslmode=require");
         assert_eq!(identity("postgres://db:5432/x?sslmode=require"), one);
-        assert_eq!(identity("postgres:///x?host=/tmp/y"), "postgres:///x&host=/tmp/y");
+        assert_eq!(
+            identity("postgres:///x?host=/tmp/y"),
+            "postgres:///x&host=/tmp/y"
+        );
     }
 }

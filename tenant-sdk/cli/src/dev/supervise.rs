@@ -42,9 +42,17 @@ pub(crate) enum Event {
     /// It serves.
     Ready { role: Role, pid: u32 },
     /// It ended by itself and is started again after the pause.
-    Ended { role: Role, how: String, pause: Duration },
+    Ended {
+        role: Role,
+        how: String,
+        pause: Duration,
+    },
     /// It never became ready; nobody starts it any more.
-    GaveUp { role: Role, how: String, log: String },
+    GaveUp {
+        role: Role,
+        how: String,
+        log: String,
+    },
 }
 
 /// Runs until it is told to stop, or gives up.
@@ -66,7 +74,11 @@ pub(crate) async fn supervise(
             Err(error) => error.to_string(),
         };
         if !was_ready && starts >= STARTS_MAX {
-            let event = Event::GaveUp { role, how, log: log_tail(&program.log) };
+            let event = Event::GaveUp {
+                role,
+                how,
+                log: log_tail(&program.log),
+            };
             return tell(&events, event).await;
         }
         let pause = backoff.pause_after(started.elapsed());
@@ -92,7 +104,11 @@ async fn live(
         let mut file = processes.lock().unwrap_or_else(PoisonError::into_inner);
         file.started(record)?;
     }
-    let limit = if *was_ready { Duration::MAX } else { FIRST_READY_WITHIN };
+    let limit = if *was_ready {
+        Duration::MAX
+    } else {
+        FIRST_READY_WITHIN
+    };
     let readiness = tokio::select! {
         ended = life.ended() => return ended.map(|status| Some(how(status))),
         () = told_to_stop(stop) => None,
@@ -107,7 +123,14 @@ async fn live(
         Some(Ok(())) => {}
     }
     *was_ready = true;
-    tell(events, Event::Ready { role: program.role, pid }).await?;
+    tell(
+        events,
+        Event::Ready {
+            role: program.role,
+            pid,
+        },
+    )
+    .await?;
     tokio::select! {
         ended = life.ended() => ended.map(|status| Some(how(status))),
         () = told_to_stop(stop) => stop_in_order(&mut life, stop).await,
@@ -139,17 +162,23 @@ async fn stop_in_order(
 
 /// Returns when told to stop, or when nobody is left to tell.
 async fn told_to_stop(stop: &mut watch::Receiver<Stop>) {
-    stop.wait_for(|stop| *stop >= Stop::Gracefully).await.map(drop).unwrap_or_default();
+    stop.wait_for(|stop| *stop >= Stop::Gracefully)
+        .await
+        .map(drop)
+        .unwrap_or_default();
 }
 
 async fn tell(events: &mpsc::Sender<Event>, event: Event) -> io::Result<()> {
-    events.send(event).await.map_err(|_| io::Error::other("nobody supervises any more"))
+    events
+        .send(event)
+        .await
+        .map_err(|_| io::Error::other("nobody supervises any more"))
 }
 
 fn how(status: ExitStatus) -> String {
     match status.code() {
         Some(code) => format!("exited with code {code}"),
         // On Unix the other way to end is a signal.
-        None => status.to_string(),
+        None => format!("was ended by a {status}"),
     }
 }

@@ -39,11 +39,7 @@ pub(crate) enum AccountError {
 }
 
 /// Chooses by who calls, by `/etc/passwd`, and by who owns an existing cluster.
-pub(crate) fn choose(
-    caller: Ids,
-    passwd: &str,
-    owner: Option<Ids>,
-) -> Result<RunAs, AccountError> {
+pub(crate) fn choose(caller: Ids, passwd: &str, owner: Option<Ids>) -> Result<RunAs, AccountError> {
     match (caller.uid, owner) {
         (0, Some(owner)) if owner.uid != 0 => Ok(RunAs::Other(owner)),
         (0, _) => UNPRIVILEGED
@@ -51,9 +47,10 @@ pub(crate) fn choose(
             .find_map(|name| look_up(passwd, name))
             .map(RunAs::Other)
             .ok_or(AccountError::NoAccount),
-        (uid, Some(owner)) if owner.uid != uid => {
-            Err(AccountError::OtherOwner { owner: owner.uid, caller: uid })
-        }
+        (uid, Some(owner)) if owner.uid != uid => Err(AccountError::OtherOwner {
+            owner: owner.uid,
+            caller: uid,
+        }),
         (_, _) => Ok(RunAs::Caller(caller)),
     }
 }
@@ -75,7 +72,10 @@ mod tests {
     use super::*;
 
     const ROOT: Ids = Ids { uid: 0, gid: 0 };
-    const USER: Ids = Ids { uid: 1000, gid: 100 };
+    const USER: Ids = Ids {
+        uid: 1000,
+        gid: 100,
+    };
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
         postgresql:x:7:7::/:/bin/false\n\
         nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n\
@@ -85,13 +85,25 @@ mod tests {
     fn root_becomes_postgres_else_nobody() {
         let postgres = RunAs::Other(Ids { uid: 101, gid: 104 });
         assert_eq!(choose(ROOT, PASSWD, None), Ok(postgres));
-        let fewer: String = PASSWD.lines().filter(|l| !l.starts_with("postgres:")).fold(
-            String::new(),
-            |text, line| text + line + "\n",
+        let fewer: String = PASSWD
+            .lines()
+            .filter(|l| !l.starts_with("postgres:"))
+            .fold(String::new(), |text, line| text + line + "\n");
+        assert_eq!(
+            choose(ROOT, &fewer, None),
+            Ok(RunAs::Other(Ids {
+                uid: 65534,
+                gid: 65534
+            }))
         );
-        assert_eq!(choose(ROOT, &fewer, None), Ok(RunAs::Other(Ids { uid: 65534, gid: 65534 })));
-        assert_eq!(choose(ROOT, "root:x:0:0::/:\n", None), Err(AccountError::NoAccount));
-        assert_eq!(choose(ROOT, "postgres:x:0:0::/:\n", None), Err(AccountError::NoAccount));
+        assert_eq!(
+            choose(ROOT, "root:x:0:0::/:\n", None),
+            Err(AccountError::NoAccount)
+        );
+        assert_eq!(
+            choose(ROOT, "postgres:x:0:0::/:\n", None),
+            Err(AccountError::NoAccount)
+        );
     }
 
     #[test]
@@ -103,7 +115,13 @@ mod tests {
     fn others_run_it_themselves_and_only_on_their_own_files() {
         assert_eq!(choose(USER, PASSWD, None), Ok(RunAs::Caller(USER)));
         assert_eq!(choose(USER, PASSWD, Some(USER)), Ok(RunAs::Caller(USER)));
-        let refused = AccountError::OtherOwner { owner: 101, caller: 1000 };
-        assert_eq!(choose(USER, PASSWD, Some(Ids { uid: 101, gid: 104 })), Err(refused));
+        let refused = AccountError::OtherOwner {
+            owner: 101,
+            caller: 1000,
+        };
+        assert_eq!(
+            choose(USER, PASSWD, Some(Ids { uid: 101, gid: 104 })),
+            Err(refused)
+        );
     }
 }

@@ -37,7 +37,11 @@ pub(crate) enum ClusterError {
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
     #[error("{program} failed ({status}):\n{output}")]
-    Program { program: &'static str, status: String, output: String },
+    Program {
+        program: &'static str,
+        status: String,
+        output: String,
+    },
     #[error("{0} is no PostgreSQL cluster, and not empty")]
     Foreign(PathBuf),
 }
@@ -72,7 +76,13 @@ impl Existing {
             .trim()
             .parse()
             .map_err(|_| ClusterError::Foreign(folder.to_owned()))?;
-        Ok(Some(Self { major, owner: Ids { uid: meta.uid(), gid: meta.gid() } }))
+        Ok(Some(Self {
+            major,
+            owner: Ids {
+                uid: meta.uid(),
+                gid: meta.gid(),
+            },
+        }))
     }
 }
 
@@ -94,8 +104,11 @@ impl Cluster {
     /// Makes the cluster beside its place and moves it there once it is complete, so that a crash
     /// leaves either none or a whole one.
     pub(crate) async fn create(&self) -> Result<(), ClusterError> {
-        self.remove_unfinished().map_err(io_error("removing an unfinished cluster"))?;
-        let building = self.folder.with_file_name(format!("{UNFINISHED}{}", std::process::id()));
+        self.remove_unfinished()
+            .map_err(io_error("removing an unfinished cluster"))?;
+        let building = self
+            .folder
+            .with_file_name(format!("{UNFINISHED}{}", std::process::id()));
         DirBuilder::new()
             .mode(0o700)
             .create(&building)
@@ -113,13 +126,21 @@ impl Cluster {
 
     /// Starts the server; its log goes to `log`.
     pub(crate) fn start(&self, log: File) -> Result<Child, ClusterError> {
-        self.remove_stale_pid_file().map_err(io_error("removing a stale postmaster.pid"))?;
+        self.remove_stale_pid_file()
+            .map_err(io_error("removing a stale postmaster.pid"))?;
         let starting = || io_error("starting postgres");
         let also = log.try_clone().map_err(starting())?;
         let mut command = self
-            .command(OnParentDeath::Interrupt, &self.programs.postgres(), &[], &self.folder)
+            .command(
+                OnParentDeath::Interrupt,
+                &self.programs.postgres(),
+                &[],
+                &self.folder,
+            )
             .map_err(starting())?;
-        command.args(self.server_arguments()).streams(Stdio::null(), log, also);
+        command
+            .args(self.server_arguments())
+            .streams(Stdio::null(), log, also);
         command.spawn().map_err(starting())
     }
 
@@ -141,9 +162,19 @@ impl Cluster {
             .map_err(io_error("starting initdb"))?;
         command.args(["--username", SUPERUSER, "--encoding", "UTF8", "--no-locale"]);
         // Nobody comes in until the role and its rule are there.
-        command.args(["--auth-local", "reject", "--auth-host", "reject", "--data-checksums"]);
+        command.args([
+            "--auth-local",
+            "reject",
+            "--auth-host",
+            "reject",
+            "--data-checksums",
+        ]);
         command.streams(Stdio::null(), Stdio::piped(), Stdio::piped());
-        let output = command.spawn().map_err(io_error("starting initdb"))?.wait_with_output().await;
+        let output = command
+            .spawn()
+            .map_err(io_error("starting initdb"))?
+            .wait_with_output()
+            .await;
         succeeded("initdb", &output.map_err(io_error("waiting for initdb"))?)
     }
 
@@ -151,7 +182,12 @@ impl Cluster {
     async fn create_role(&self, folder: &Path) -> Result<(), ClusterError> {
         let doing = || io_error("making the database role");
         let mut command = self
-            .command(OnParentDeath::Kill, &self.programs.postgres(), &["--single"], folder)
+            .command(
+                OnParentDeath::Kill,
+                &self.programs.postgres(),
+                &["--single"],
+                folder,
+            )
             .map_err(doing())?;
         command.args(["-c", "exit_on_error=on", "postgres"]);
         command.streams(Stdio::piped(), Stdio::null(), Stdio::piped());
@@ -205,8 +241,13 @@ impl Cluster {
     /// to start. Only the holder of the data folder's lock comes here, so a server of ours is not
     /// running; one that somebody started by hand is spared.
     fn remove_stale_pid_file(&self) -> io::Result<()> {
-        let Ok(text) = fs::read_to_string(self.pid_file()) else { return Ok(()) };
-        let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
+        let Ok(text) = fs::read_to_string(self.pid_file()) else {
+            return Ok(());
+        };
+        let pid = text
+            .lines()
+            .next()
+            .and_then(|line| line.trim().parse().ok());
         // A server works in its own folder.
         if pid.is_some_and(|pid| process::works_in(pid, &self.folder)) {
             return Ok(());
@@ -215,7 +256,9 @@ impl Cluster {
     }
 
     fn remove_unfinished(&self) -> io::Result<()> {
-        let Some(parent) = self.folder.parent() else { return Ok(()) };
+        let Some(parent) = self.folder.parent() else {
+            return Ok(());
+        };
         for entry in fs::read_dir(parent)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
@@ -229,7 +272,10 @@ impl Cluster {
 /// One statement a line, as single-user mode reads them. The control plane makes further roles in its
 /// migrations, so this one may create roles; it may neither bypass row-level security nor do more.
 fn role_script(password: &str) -> String {
-    debug_assert!(password.bytes().all(|b| b.is_ascii_alphanumeric()), "stands in quotes");
+    debug_assert!(
+        password.bytes().all(|b| b.is_ascii_alphanumeric()),
+        "stands in quotes"
+    );
     format!(
         "CREATE ROLE {ROLE} LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS PASSWORD '{password}'\n\
          CREATE DATABASE {DATABASE} OWNER {ROLE}\n"
@@ -249,10 +295,17 @@ fn succeeded(program: &'static str, output: &Output) -> Result<(), ClusterError>
     }
     let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let last = &lines[lines.len().saturating_sub(ERROR_LINES_MAX)..];
     let status = output.status.to_string();
-    Err(ClusterError::Program { program, status, output: last.join("\n") })
+    Err(ClusterError::Program {
+        program,
+        status,
+        output: last.join("\n"),
+    })
 }
 
 #[cfg(test)]
@@ -266,7 +319,10 @@ mod tests {
         };
         assert!(says_ready(&file("ready   "), 42));
         assert!(!says_ready(&file("starting"), 42));
-        assert!(!says_ready(&file("ready   "), 43), "that of a former server");
+        assert!(
+            !says_ready(&file("ready   "), 43),
+            "that of a former server"
+        );
         assert!(!says_ready("42\n", 42), "half written");
     }
 

@@ -15,13 +15,33 @@ pub(crate) const MAJOR_MIN: u32 = 13;
 /// with, and where the programs are below it.
 pub(crate) const VERSIONED: [Versioned<'static>; 5] = [
     // Debian, Ubuntu.
-    Versioned { parent: "/usr/lib/postgresql", prefix: "", below: "bin" },
+    Versioned {
+        parent: "/usr/lib/postgresql",
+        prefix: "",
+        below: "bin",
+    },
     // The project's own packages for Fedora, RHEL.
-    Versioned { parent: "/usr", prefix: "pgsql-", below: "bin" },
+    Versioned {
+        parent: "/usr",
+        prefix: "pgsql-",
+        below: "bin",
+    },
     // Built from source; Homebrew on Intel; Homebrew on ARM.
-    Versioned { parent: "/usr/local", prefix: "pgsql", below: "bin" },
-    Versioned { parent: "/usr/local/opt", prefix: "postgresql", below: "bin" },
-    Versioned { parent: "/opt/homebrew/opt", prefix: "postgresql", below: "bin" },
+    Versioned {
+        parent: "/usr/local",
+        prefix: "pgsql",
+        below: "bin",
+    },
+    Versioned {
+        parent: "/usr/local/opt",
+        prefix: "postgresql",
+        below: "bin",
+    },
+    Versioned {
+        parent: "/opt/homebrew/opt",
+        prefix: "postgresql",
+        below: "bin",
+    },
 ];
 
 /// One family of versioned folders: `<parent>/<prefix>*/<below>`.
@@ -100,8 +120,9 @@ fn refusal(installed: &[Programs], cluster_major: Option<u32>) -> FindError {
 
 /// Folders that hold both programs: PATH in its order, then each family, newest version first.
 fn candidates(search_path: &OsStr, versioned: &[Versioned<'_>]) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> =
-        std::env::split_paths(search_path).filter(|folder| folder.is_absolute()).collect();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(search_path)
+        .filter(|folder| folder.is_absolute())
+        .collect();
     for family in versioned {
         folders.extend(family_folders(*family));
     }
@@ -111,14 +132,19 @@ fn candidates(search_path: &OsStr, versioned: &[Versioned<'_>]) -> Vec<PathBuf> 
 }
 
 fn family_folders(family: Versioned<'_>) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(family.parent) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(family.parent) else {
+        return Vec::new();
+    };
     let mut found: Vec<(u32, PathBuf)> = entries
         .filter_map(Result::ok)
         .filter_map(|entry| {
             let name = entry.file_name();
             let rest = name.to_str()?.strip_prefix(family.prefix)?.to_owned();
             let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
-            Some((leading_number(digits).unwrap_or(0), entry.path().join(family.below)))
+            Some((
+                leading_number(digits).unwrap_or(0),
+                entry.path().join(family.below),
+            ))
         })
         .collect();
     found.sort_by(|a, b| b.cmp(a));
@@ -126,7 +152,9 @@ fn family_folders(family: Versioned<'_>) -> Vec<PathBuf> {
 }
 
 fn holds_programs(folder: &Path) -> bool {
-    ["postgres", "initdb"].iter().all(|name| is_executable(&folder.join(name)))
+    ["postgres", "initdb"]
+        .iter()
+        .all(|name| is_executable(&folder.join(name)))
 }
 
 pub(crate) fn is_executable(file: &Path) -> bool {
@@ -142,7 +170,11 @@ async fn inspect(folder: PathBuf) -> Option<Programs> {
         .ok()?;
     let version = parse_version(&String::from_utf8_lossy(&output.stdout))?;
     let major = leading_number(&version)?;
-    Some(Programs { folder, version, major })
+    Some(Programs {
+        folder,
+        version,
+        major,
+    })
 }
 
 /// `15.18` of `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`; `17beta1` as it stands.
@@ -152,7 +184,9 @@ fn parse_version(text: &str) -> Option<String> {
 }
 
 fn leading_number(text: &str) -> Option<u32> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     text[..end].parse().ok()
 }
 
@@ -165,20 +199,31 @@ mod tests {
         fs::create_dir_all(folder).unwrap();
         for name in ["postgres", "initdb"] {
             let file = folder.join(name);
-            fs::write(&file, format!("#!/bin/sh\necho '{name} (PostgreSQL) {version}'\n")).unwrap();
+            fs::write(
+                &file,
+                format!("#!/bin/sh\necho '{name} (PostgreSQL) {version}'\n"),
+            )
+            .unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
         }
     }
 
     fn family(root: &Path) -> Versioned<'_> {
-        Versioned { parent: root.to_str().unwrap(), prefix: "", below: "bin" }
+        Versioned {
+            parent: root.to_str().unwrap(),
+            prefix: "",
+            below: "bin",
+        }
     }
 
     #[test]
     fn versions_are_read_as_distributions_print_them() {
         let debian = "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n";
         assert_eq!(parse_version(debian).as_deref(), Some("15.18"));
-        assert_eq!(parse_version("postgres (PostgreSQL) 17beta1").as_deref(), Some("17beta1"));
+        assert_eq!(
+            parse_version("postgres (PostgreSQL) 17beta1").as_deref(),
+            Some("17beta1")
+        );
         assert_eq!(leading_number("17beta1"), Some(17));
         assert_eq!(parse_version("mysqld 8"), None);
     }
@@ -192,12 +237,23 @@ mod tests {
         }
         let families = [family(&lib)];
         let found = find(OsStr::new(""), &families, None).await.unwrap();
-        assert_eq!(found.version, "16.1", "the newest, by number and not by text");
+        assert_eq!(
+            found.version, "16.1",
+            "the newest, by number and not by text"
+        );
 
         install(&on_path, "14.2");
         let path = OsString::from(&on_path);
-        assert_eq!(find(&path, &families, None).await.unwrap().major, 14, "PATH comes first");
-        assert_eq!(find(&path, &families, Some(15)).await.unwrap().major, 15, "as the cluster");
+        assert_eq!(
+            find(&path, &families, None).await.unwrap().major,
+            14,
+            "PATH comes first"
+        );
+        assert_eq!(
+            find(&path, &families, Some(15)).await.unwrap().major,
+            15,
+            "as the cluster"
+        );
     }
 
     #[tokio::test]
@@ -209,9 +265,20 @@ mod tests {
 
         install(&root.path().join("12/bin"), "12.9");
         let old = find(OsStr::new(""), &families, None).await;
-        assert_eq!(old, Err(FindError::TooOld { found: "12.9".into() }));
+        assert_eq!(
+            old,
+            Err(FindError::TooOld {
+                found: "12.9".into()
+            })
+        );
         let other = find(OsStr::new(""), &families, Some(15)).await;
-        assert_eq!(other, Err(FindError::Major { wanted: 15, found: "12.9".into() }));
+        assert_eq!(
+            other,
+            Err(FindError::Major {
+                wanted: 15,
+                found: "12.9".into()
+            })
+        );
     }
 
     #[test]

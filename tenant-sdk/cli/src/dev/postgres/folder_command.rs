@@ -33,7 +33,9 @@ pub(crate) struct Launcher(Option<std::path::PathBuf>);
 impl Launcher {
     /// Takes `setpriv` if it knows the option: that of util-linux does, that of busybox does not.
     pub(crate) async fn probe(setpriv: Option<std::path::PathBuf>) -> Self {
-        let Some(setpriv) = setpriv else { return Self(None) };
+        let Some(setpriv) = setpriv else {
+            return Self(None);
+        };
         let tried = Command::new(&setpriv)
             .args(["--pdeathsig", "KILL", "--", "true"])
             .stdin(std::process::Stdio::null())
@@ -41,11 +43,17 @@ impl Launcher {
             .stderr(std::process::Stdio::null())
             .status()
             .await;
-        Self(tried.is_ok_and(|status| status.success()).then_some(setpriv))
+        Self(
+            tried
+                .is_ok_and(|status| status.success())
+                .then_some(setpriv),
+        )
     }
 
     fn command(&self, program: &Path, on_parent_death: OnParentDeath) -> Command {
-        let Some(setpriv) = &self.0 else { return Command::new(program) };
+        let Some(setpriv) = &self.0 else {
+            return Command::new(program);
+        };
         let signal = match on_parent_death {
             OnParentDeath::Interrupt => "INT",
             OnParentDeath::Kill => "KILL",
@@ -74,9 +82,17 @@ impl FolderCommand {
         run_as: RunAs,
     ) -> io::Result<Self> {
         let mut command = launcher.command(program, on_parent_death);
-        command.args(first).arg("-D").current_dir("/").process_group(0).kill_on_drop(true);
+        command
+            .args(first)
+            .arg("-D")
+            .current_dir("/")
+            .process_group(0)
+            .kill_on_drop(true);
         // Settings of the caller's, such as PGPORT, are not the cluster's; messages are for grep.
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("LC_ALL", "C");
         let folder = match run_as {
             RunAs::Caller(_) => {
                 command.arg(folder);

@@ -18,13 +18,31 @@ pub(crate) struct Manager {
 const MANAGERS: [Manager; 6] = [
     Manager {
         program: "apt-get",
-        steps: &[&["update"], &["install", "-y", "--no-install-recommends", "postgresql"]],
+        steps: &[
+            &["update"],
+            &["install", "-y", "--no-install-recommends", "postgresql"],
+        ],
     },
-    Manager { program: "dnf", steps: &[&["install", "-y", "postgresql-server"]] },
-    Manager { program: "yum", steps: &[&["install", "-y", "postgresql-server"]] },
-    Manager { program: "zypper", steps: &[&["--non-interactive", "install", "postgresql-server"]] },
-    Manager { program: "pacman", steps: &[&["-Sy", "--noconfirm", "postgresql"]] },
-    Manager { program: "apk", steps: &[&["add", "postgresql"]] },
+    Manager {
+        program: "dnf",
+        steps: &[&["install", "-y", "postgresql-server"]],
+    },
+    Manager {
+        program: "yum",
+        steps: &[&["install", "-y", "postgresql-server"]],
+    },
+    Manager {
+        program: "zypper",
+        steps: &[&["--non-interactive", "install", "postgresql-server"]],
+    },
+    Manager {
+        program: "pacman",
+        steps: &[&["-Sy", "--noconfirm", "postgresql"]],
+    },
+    Manager {
+        program: "apk",
+        steps: &[&["add", "postgresql"]],
+    },
 ];
 
 /// How the caller may act on the system.
@@ -84,7 +102,9 @@ pub(crate) async fn install(
 }
 
 fn plan(manager: Option<&Manager>, authority: Authority) -> InstallPlan {
-    let Some(manager) = manager else { return InstallPlan::Unknown };
+    let Some(manager) = manager else {
+        return InstallPlan::Unknown;
+    };
     let command = |step: &&[&str]| -> Vec<String> {
         let words = std::iter::once(&manager.program).chain(step.iter());
         words.map(|word| (*word).to_owned()).collect()
@@ -94,26 +114,37 @@ fn plan(manager: Option<&Manager>, authority: Authority) -> InstallPlan {
         Authority::Root => InstallPlan::Run(commands.collect()),
         Authority::Sudo => InstallPlan::Run(
             commands
-                .map(|words| ["sudo", "-n"].map(str::to_owned).into_iter().chain(words).collect())
+                .map(|words| {
+                    ["sudo", "-n"]
+                        .map(str::to_owned)
+                        .into_iter()
+                        .chain(words)
+                        .collect()
+                })
                 .collect(),
         ),
         Authority::None => {
-            let lines: Vec<String> =
-                commands.map(|words| format!("sudo {}", words.join(" "))).collect();
+            let lines: Vec<String> = commands
+                .map(|words| format!("sudo {}", words.join(" ")))
+                .collect();
             InstallPlan::Tell(lines.join(" && "))
         }
     }
 }
 
 fn manager(search_path: &OsStr) -> Option<&'static Manager> {
-    MANAGERS.iter().find(|manager| on_path(search_path, manager.program).is_some())
+    MANAGERS
+        .iter()
+        .find(|manager| on_path(search_path, manager.program).is_some())
 }
 
 async fn authority(search_path: &OsStr, is_root: bool) -> Authority {
     if is_root {
         return Authority::Root;
     }
-    let Some(sudo) = on_path(search_path, "sudo") else { return Authority::None };
+    let Some(sudo) = on_path(search_path, "sudo") else {
+        return Authority::None;
+    };
     let asked = Command::new(sudo)
         .args(["-n", "true"])
         .stdin(Stdio::null())
@@ -129,13 +160,18 @@ async fn authority(search_path: &OsStr, is_root: bool) -> Authority {
 
 /// Where a program is on PATH.
 pub(crate) fn on_path(search_path: &OsStr, program: &str) -> Option<PathBuf> {
-    std::env::split_paths(search_path).map(|dir| dir.join(program)).find(|file| is_executable(file))
+    std::env::split_paths(search_path)
+        .map(|dir| dir.join(program))
+        .find(|file| is_executable(file))
 }
 
 async fn run(step: &[String], say: &dyn Fn(&str)) -> Result<(), InstallError> {
     let line = step.join(" ");
     say(&format!("$ {line}"));
-    let failed = |status: String| InstallError::Failed { line: line.clone(), status };
+    let failed = |status: String| InstallError::Failed {
+        line: line.clone(),
+        status,
+    };
     let (program, arguments) = step.split_first().ok_or_else(|| failed("empty".into()))?;
     // Its output is the person's to see; it goes where all progress goes.
     let status = Command::new(program)
@@ -146,7 +182,11 @@ async fn run(step: &[String], say: &dyn Fn(&str)) -> Result<(), InstallError> {
         .status()
         .await
         .map_err(|error| failed(error.to_string()))?;
-    if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(failed(status.to_string()))
+    }
 }
 
 #[cfg(test)]
@@ -166,12 +206,18 @@ mod tests {
     #[test]
     fn root_installs_sudo_is_used_and_others_get_one_line() {
         let apt = Some(&MANAGERS[0]);
-        let InstallPlan::Run(root) = plan(apt, Authority::Root) else { panic!("root may") };
+        let InstallPlan::Run(root) = plan(apt, Authority::Root) else {
+            panic!("root may")
+        };
         assert_eq!(root[0], ["apt-get", "update"]);
         assert_eq!(root[1].last().unwrap(), "postgresql");
-        let InstallPlan::Run(sudo) = plan(apt, Authority::Sudo) else { panic!("sudo may") };
+        let InstallPlan::Run(sudo) = plan(apt, Authority::Sudo) else {
+            panic!("sudo may")
+        };
         assert_eq!(sudo[1][..3], ["sudo", "-n", "apt-get"]);
-        let InstallPlan::Tell(line) = plan(apt, Authority::None) else { panic!("is told") };
+        let InstallPlan::Tell(line) = plan(apt, Authority::None) else {
+            panic!("is told")
+        };
         assert_eq!(
             line,
             "sudo apt-get update && sudo apt-get install -y --no-install-recommends postgresql"
@@ -200,7 +246,10 @@ mod tests {
         let step = ["sh".to_owned(), "-c".to_owned(), "exit 3".to_owned()];
         let error = run(&step, &|line| said.lock().unwrap().push(line.to_owned())).await;
         let text = error.unwrap_err().to_string();
-        assert!(text.contains("`sh -c exit 3` did not work (exit status: 3)"), "{text}");
+        assert!(
+            text.contains("`sh -c exit 3` did not work (exit status: 3)"),
+            "{text}"
+        );
         assert_eq!(*said.lock().unwrap(), ["$ sh -c exit 3"]);
     }
 }

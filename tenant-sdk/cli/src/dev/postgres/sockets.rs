@@ -1,7 +1,6 @@
 //! The short private folder of the cluster's Unix socket.
 //!
-//! A socket's path may have [`SOCKET_PATH_LEN_MAX`] bytes, so it cannot stand in a data folder of any
-//! depth. It stands below `/tmp`, under a name made from the data folder's. Since anybody can make a
+//! A socket's path may have 107 bytes, so it cannot stand in a data folder of any depth. It stands below `/tmp`, under a name made from the data folder's. Since anybody can make a
 //! folder there first, one that is not private to the cluster's user is passed over.
 
 use std::ffi::OsStr;
@@ -13,8 +12,6 @@ use std::path::{Path, PathBuf};
 
 use super::account::{Ids, RunAs};
 
-/// Bytes of `sun_path` without its closing zero.
-pub(crate) const SOCKET_PATH_LEN_MAX: usize = 107;
 /// Names that are tried before giving up.
 const ATTEMPTS_MAX: u32 = 16;
 /// Only its owner enters.
@@ -39,7 +36,10 @@ pub(crate) fn prepare(parent: &Path, data: &Path, run_as: RunAs) -> io::Result<P
     }
     Err(io::Error::new(
         io::ErrorKind::AlreadyExists,
-        format!("other users hold every name for the socket folder in {}", parent.display()),
+        format!(
+            "other users hold every name for the socket folder in {}",
+            parent.display()
+        ),
     ))
 }
 
@@ -77,9 +77,15 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    /// Bytes of `sun_path` without its closing zero (unix(7)).
+    const SOCKET_PATH_LEN_MAX: usize = 107;
+
     fn caller(folder: &Path) -> RunAs {
         let meta = fs::metadata(folder).unwrap();
-        RunAs::Caller(Ids { uid: meta.uid(), gid: meta.gid() })
+        RunAs::Caller(Ids {
+            uid: meta.uid(),
+            gid: meta.gid(),
+        })
     }
 
     #[test]
@@ -98,8 +104,14 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let data = Path::new("/data");
         let first = prepare(parent.path(), data, caller(parent.path())).unwrap();
-        assert_eq!(fs::metadata(&first).unwrap().permissions().mode() & 0o777, PRIVATE);
-        assert_eq!(prepare(parent.path(), data, caller(parent.path())).unwrap(), first);
+        assert_eq!(
+            fs::metadata(&first).unwrap().permissions().mode() & 0o777,
+            PRIVATE
+        );
+        assert_eq!(
+            prepare(parent.path(), data, caller(parent.path())).unwrap(),
+            first
+        );
 
         fs::set_permissions(&first, fs::Permissions::from_mode(0o777)).unwrap();
         let second = prepare(parent.path(), data, caller(parent.path())).unwrap();

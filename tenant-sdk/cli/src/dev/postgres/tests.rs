@@ -36,13 +36,20 @@ impl Place {
         fs::create_dir_all(&data).unwrap();
         let sockets_parent = tempfile::tempdir_in("/tmp").unwrap();
         fs::set_permissions(sockets_parent.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { _root: root, data, sockets_parent }
+        Self {
+            _root: root,
+            data,
+            sockets_parent,
+        }
     }
 
     async fn cluster(&self) -> Cluster {
         let passwd = fs::read_to_string("/etc/passwd").unwrap();
         let caller = fs::metadata(&self.data).unwrap();
-        let caller = Ids { uid: caller.uid(), gid: caller.gid() };
+        let caller = Ids {
+            uid: caller.uid(),
+            gid: caller.gid(),
+        };
         let folder = self.data.join("postgres");
         let existing = Existing::look(&folder).unwrap();
         let run_as =
@@ -60,7 +67,11 @@ impl Place {
     }
 
     fn log(&self) -> File {
-        File::options().create(true).append(true).open(self.data.join("log")).unwrap()
+        File::options()
+            .create(true)
+            .append(true)
+            .open(self.data.join("log"))
+            .unwrap()
     }
 }
 
@@ -79,13 +90,19 @@ fn log_text(place: &Place) -> String {
 
 /// Speaks just enough of the protocol to see which authentication is asked for (code 10 is SASL).
 async fn asked_authentication(socket: &Path, user: &str) -> Result<i32, String> {
-    let mut stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
+    let mut stream = UnixStream::connect(socket)
+        .await
+        .map_err(|error| error.to_string())?;
     let body = format!("\0\u{3}\0\0user\0{user}\0database\0tessera\0\0");
     let length = u32::try_from(body.len() + 4).unwrap();
-    stream.write_all(&[&length.to_be_bytes(), body.as_bytes()].concat()).await.unwrap();
+    stream
+        .write_all(&[&length.to_be_bytes(), body.as_bytes()].concat())
+        .await
+        .unwrap();
     let mut head = [0; 5];
     stream.read_exact(&mut head).await.unwrap();
-    let mut rest = vec![0; usize::try_from(u32::from_be_bytes(head[1..].try_into().unwrap())).unwrap() - 4];
+    let mut rest =
+        vec![0; usize::try_from(u32::from_be_bytes(head[1..].try_into().unwrap())).unwrap() - 4];
     stream.read_exact(&mut rest).await.unwrap();
     match head[0] {
         b'R' => Ok(i32::from_be_bytes(rest[..4].try_into().unwrap())),
@@ -107,7 +124,10 @@ async fn a_cluster_below_a_closed_folder_is_made_started_stopped_and_started_aga
     let place = Place::new();
     let cluster = place.cluster().await;
     cluster.create().await.unwrap();
-    let names: Vec<_> = fs::read_dir(&place.data).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let names: Vec<_> = fs::read_dir(&place.data)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
     assert_eq!(names, ["postgres"], "nothing unfinished is left");
 
     for _start in 0..2 {
@@ -119,8 +139,14 @@ async fn a_cluster_below_a_closed_folder_is_made_started_stopped_and_started_aga
 
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
         let arguments = String::from_utf8(arguments).unwrap();
-        assert!(arguments.contains(place.data.to_str().unwrap()), "{arguments:?}");
-        assert!(!arguments.contains("Secret0"), "the password is in no argument");
+        assert!(
+            arguments.contains(place.data.to_str().unwrap()),
+            "{arguments:?}"
+        );
+        assert!(
+            !arguments.contains("Secret0"),
+            "the password is in no argument"
+        );
         if let RunAs::Other(ids) = again.run_as {
             let (uid, groups) = ids_of(pid);
             assert!(uid.starts_with(&ids.uid.to_string()), "{uid}");
@@ -128,12 +154,25 @@ async fn a_cluster_below_a_closed_folder_is_made_started_stopped_and_started_aga
         }
         let socket = again.sockets.join(".s.PGSQL.5432");
         assert_eq!(asked_authentication(&socket, "tessera").await, Ok(10));
-        assert!(asked_authentication(&socket, "postgres").await.is_err(), "nobody else comes in");
+        assert!(
+            asked_authentication(&socket, "postgres").await.is_err(),
+            "nobody else comes in"
+        );
 
         signal_child(pid, rustix::process::Signal::INT);
-        assert!(timeout(PATIENCE, child.wait()).await.unwrap().unwrap().success());
+        assert!(
+            timeout(PATIENCE, child.wait())
+                .await
+                .unwrap()
+                .unwrap()
+                .success()
+        );
     }
-    assert!(log_text(&place).contains("fast shutdown"), "{}", log_text(&place));
+    assert!(
+        log_text(&place).contains("fast shutdown"),
+        "{}",
+        log_text(&place)
+    );
 }
 
 #[tokio::test]
@@ -142,7 +181,10 @@ async fn a_stale_pid_file_does_not_keep_the_server_down() {
     let cluster = place.cluster().await;
     cluster.create().await.unwrap();
     // As after a crash whose process id is this test's by now.
-    let stale = format!("{}\n/elsewhere\n1\n5432\n/tmp\n\n1 1\nready   \n", std::process::id());
+    let stale = format!(
+        "{}\n/elsewhere\n1\n5432\n/tmp\n\n1 1\nready   \n",
+        std::process::id()
+    );
     fs::write(cluster.folder.join("postmaster.pid"), stale).unwrap();
     let mut child = cluster.start(place.log()).unwrap();
     ready(&cluster, &mut child, &place).await;
