@@ -10,7 +10,7 @@ pub(crate) const READ_BYTES_MIN: usize = 4 * 1024;
 const BUFFER_BYTES: usize = 8 * 1024;
 /// A buffer that grew past this is freed rather than kept.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
-/// Buffers that one worker thread keeps: 1 MiB at most.
+/// Buffers that one worker thread keeps: at most a mebibyte.
 const KEPT_MAX: usize = 16;
 
 thread_local! {
@@ -28,10 +28,9 @@ pub(crate) fn give_back(mut buffer: BytesMut) {
     buffer.clear();
     // Slices of it that still live make it shared: reserving then gives it memory of its own, and
     // a buffer whose slices are gone gets its whole capacity back.
-    if buffer.capacity() < BUFFER_BYTES / 2 {
-        if buffer.capacity() == 0 || !buffer.try_reclaim(BUFFER_BYTES) {
-            return;
-        }
+    let is_small = buffer.capacity() < BUFFER_BYTES / 2;
+    if is_small && (buffer.capacity() == 0 || !buffer.try_reclaim(BUFFER_BYTES)) {
+        return;
     }
     if buffer.capacity() <= KEPT_BYTES_MAX {
         KEPT.with_borrow_mut(|kept| {

@@ -48,7 +48,7 @@ pub(crate) enum End {
     /// The client said DISCONNECT.
     Client(ClientDisconnect),
     /// The client closed the socket or the network did.
-    Lost(Option<io::Error>),
+    Lost,
     /// The client broke the protocol.
     Violated(Refusal),
     /// The server ends it.
@@ -73,7 +73,8 @@ impl From<DecodeError> for End {
 
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
-        Self::Lost(Some(error))
+        tracing::debug!(%error, "connection lost");
+        Self::Lost
     }
 }
 
@@ -163,7 +164,9 @@ impl Connection {
 
     /// Takes what publishers left since the last turn, and what the inbox holds.
     fn take_messages(&mut self) -> Result<(), End> {
-        let Some(session) = &mut self.session else { return Ok(()) };
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
         loop {
             let end = if self.unwritten.len() < UNWRITTEN_BYTES_MAX {
                 session.take(&mut self.unwritten)
@@ -189,7 +192,7 @@ impl Connection {
                 () = std::future::ready(()) => None,
             };
             match written {
-                Some(0) => return Err(End::Lost(None)),
+                Some(0) => return Err(End::Lost),
                 Some(bytes) => self.shared.metrics.bytes_sent.add(bytes as u64),
                 None => return Ok(()),
             }
@@ -237,7 +240,7 @@ impl Connection {
             () = std::future::ready(()) => return Ok(()),
         };
         if read == 0 {
-            return Err(End::Lost(None));
+            return Err(End::Lost);
         }
         self.shared.metrics.bytes_received.add(read as u64);
         if let Some(session) = &self.session {

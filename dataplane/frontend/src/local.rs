@@ -85,11 +85,6 @@ impl LocalRoutes {
         RouteDuty::None
     }
 
-    /// Whether any member has the filter.
-    pub(crate) fn contains(&self, filter: &FilterSpec) -> bool {
-        self.members.read().contains_key(filter)
-    }
-
     /// Visits the members of a filter.
     pub(crate) fn for_each(&self, filter: &FilterSpec, mut visit: impl FnMut(&Member)) {
         if let Some(list) = self.members.read().get(filter) {

@@ -159,7 +159,7 @@ impl Outbox {
             Delivery::Queued => state.delivered += 1,
             Delivery::WouldOverflow => state.waiting = true,
             Delivery::DroppedTooLarge | Delivery::DroppedFull => {
-                self.metrics.messages_dropped.add(1)
+                self.metrics.messages_dropped.add(1);
             }
             Delivery::Known | Delivery::Closed => {}
         }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tessera_dist::Receiver;
-use tessera_inbox::{InsertOutcome, InsertRequest, LiveGrant, PublishOrigin, QueueBounds, Target};
+use tessera_inbox::{
+    InsertOutcome, InsertRequest, LiveGrant, OverflowPolicy, PublishOrigin, QueueBounds, Target,
+};
 use tessera_mqtt::{Message, Qos};
 use tessera_retain::{PutOutcome, PutRequest, RetainBounds};
 use tessera_session::{Delivery, Grant};
@@ -21,6 +23,13 @@ use crate::tenants::Tenant;
 
 /// How long a publish waits to become durable before it is refused.
 const DURABLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What one persistent session's queue may hold; the oldest give way, counted as dropped.
+pub(crate) const INBOX_BOUNDS: QueueBounds = QueueBounds {
+    messages_max: 100_000,
+    bytes_max: 64 * 1024 * 1024,
+    overflow: OverflowPolicy::DropOldest,
+};
 
 /// Why a message was not stored everywhere it had to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -165,7 +174,7 @@ impl Walk<'_> {
         let request = InsertRequest {
             message: Arc::clone(&self.publication.message),
             writer: self.publication.writer,
-            bounds: QueueBounds::default(),
+            bounds: INBOX_BOUNDS,
             origin: self.publication.origin.clone(),
             targets: std::mem::take(&mut self.inboxes),
         };

@@ -84,8 +84,9 @@ impl PushClient {
         })
     }
 
-    /// Follows until `shutdown`.
-    pub(crate) async fn run(self, shutdown: CancellationToken) {
+    /// Follows until `shutdown`, or until the configuration's disk failed: then the process must
+    /// end, and `failed` says so.
+    pub(crate) async fn run(self, shutdown: CancellationToken, failed: CancellationToken) {
         let mut pause = RETRY_MIN;
         loop {
             let before = self.config.position().1;
@@ -98,6 +99,10 @@ impl PushClient {
                 pause = RETRY_MIN;
             }
             self.report(&error);
+            if matches!(&error, PushStreamError::Refused(refused) if refused.is_fatal()) {
+                failed.cancel();
+                return;
+            }
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}

@@ -56,6 +56,9 @@ pub enum NodeError {
         /// The error's text.
         error: String,
     },
+    /// The configuration could not be made durable; the next start reads what is.
+    #[error("the configuration's disk failed")]
+    ConfigDisk,
     /// Something else that the node needs could not be had.
     #[error("{0}")]
     Setup(String),
@@ -123,12 +126,17 @@ impl Node {
         let tasks = TaskTracker::new();
         let frontend = self.start_frontend(options)?;
         self.start_admin(options, &frontend, &stop, &tasks).await?;
-        tasks.spawn(self.push_client(options)?.run(stop.clone()));
+        let config_failed = CancellationToken::new();
+        tasks.spawn(
+            self.push_client(options)?
+                .run(stop.clone(), config_failed.clone()),
+        );
         tasks.spawn(self.background().run(stop.clone()));
         info!(mqtt = %frontend.address(), node = %self.identity.node, "serving");
         let mut fenced = self.engine.fenced();
         let outcome = tokio::select! {
             () = shutdown => Ok(()),
+            () = config_failed.cancelled() => Err(NodeError::ConfigDisk),
             cause = fenced.wait_for(Option::is_some) => Err(fence_error(cause.ok().as_deref())),
         };
         info!(node = %self.identity.node, "stopping");

@@ -1,6 +1,12 @@
 //! The house rules that a compiler does not hold: arrows between crates, sizes, homes of outside
 //! crates, numbered migrations, a map that names every room.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that fails says where"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -37,9 +37,9 @@ impl Connection {
         let shutdown = self.shared.shutdown.clone();
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => Err(End::Lost(None)),
+            () = shutdown.cancelled() => Err(End::Lost),
             outcome = tokio::time::timeout(timeout, self.connect()) => {
-                outcome.unwrap_or(Err(End::Lost(None)))
+                outcome.unwrap_or(Err(End::Lost))
             }
         }
     }
@@ -49,8 +49,16 @@ impl Connection {
             if let Some(packet) = self.decoder.decode(&mut self.unread)? {
                 match self.inbound.handle_packet(packet, &mut self.unwritten)? {
                     Event::Connect(request) => return self.admit(*request).await,
-                    // AUTH packets of an exchange were answered.
-                    _ => self.write().await?,
+                    // Packets of an authentication exchange were answered.
+                    Event::Nothing
+                    | Event::Publish(_)
+                    | Event::Refused(_)
+                    | Event::Release(_)
+                    | Event::Acknowledged(_)
+                    | Event::Subscribe(_)
+                    | Event::Unsubscribe(_)
+                    | Event::Disconnect(_)
+                    | Event::Reauthenticated => self.write().await?,
                 }
                 continue;
             }
@@ -65,7 +73,7 @@ impl Connection {
             self.unread = buffers::take();
         }
         match self.stream.read_buf(&mut self.unread).await? {
-            0 => Err(End::Lost(None)),
+            0 => Err(End::Lost),
             bytes => {
                 self.shared.metrics.bytes_received.add(bytes as u64);
                 Ok(())

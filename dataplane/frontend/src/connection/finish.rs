@@ -28,16 +28,22 @@ impl Connection {
         };
         // What was owed before the end leaves first; from here on nothing more goes in.
         session.outbox.take(&mut self.unwritten);
-        let acknowledged_below =
-            session.outbox.with(|outbound, _out| outbound.acknowledged_below()).0;
+        let acknowledged_below = session
+            .outbox
+            .with(|outbound, _out| outbound.acknowledged_below())
+            .0;
         session.outbox.close();
         self.say(&end).await;
         self.shared.metrics.connections.add(-1);
         self.shared
             .registry
             .remove(session.tenant.id, session.outbox.id());
-        session.settle_acknowledged(&self.shared, acknowledged_below).await;
-        session.leave(&self.shared, &end, self.inbound.take_will()).await;
+        session
+            .settle_acknowledged(&self.shared, acknowledged_below)
+            .await;
+        session
+            .leave(&self.shared, &end, self.inbound.take_will())
+            .await;
     }
 
     async fn say(&mut self, end: &End) {
@@ -47,9 +53,9 @@ impl Connection {
                 let refusal = Refusal::new(reason.code(), reason.text());
                 self.inbound.close(&refusal, &mut self.unwritten);
             }
-            End::Refused | End::Client(_) | End::Lost(_) | End::Stalled => {}
+            End::Refused | End::Client(_) | End::Lost | End::Stalled => {}
         }
-        if matches!(end, End::Lost(_) | End::Stalled) {
+        if matches!(end, End::Lost | End::Stalled) {
             return;
         }
         let stream = &mut self.stream;
@@ -69,7 +75,7 @@ impl Session {
     async fn leave(mut self: Box<Self>, shared: &Arc<Shared>, end: &End, will: Option<Box<Will>>) {
         let expiry = match end {
             End::Client(disconnect) => disconnect.session_expiry_seconds,
-            End::Lost(_) | End::Violated(_) | End::Server(_) | End::Refused | End::Stalled => None,
+            End::Lost | End::Violated(_) | End::Server(_) | End::Refused | End::Stalled => None,
         };
         self.leave_subscriptions(shared).await;
         let detached = shared.inbox.detach(&self.home.session, expiry).await;

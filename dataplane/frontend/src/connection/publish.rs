@@ -127,7 +127,7 @@ impl Connection {
         });
         match ticket {
             Some(ticket) if durable => {
-                session.await_durable(&self.shared, ticket, once, routed.durable)
+                session.await_durable(&self.shared, ticket, once, routed.durable);
             }
             // Nobody waits for QoS 0; its errors are the store's own to count.
             None if durable => self.shared.detach(async move {
@@ -204,7 +204,7 @@ pub(crate) fn may_publish(policy: Policy, topic: &TopicName) -> bool {
     let reserved = topic
         .levels()
         .next()
-        .is_some_and(|first| RESERVED.contains(&first.as_ref()));
+        .is_some_and(|first| RESERVED.contains(&first));
     match policy {
         Policy::AllowAll => !reserved,
     }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use tessera_dist::{Receiver, RouteOptions};
-use tessera_inbox::{InsertRequest, QueueBounds, Target};
+use tessera_inbox::{InsertRequest, Target};
 use tessera_mqtt::{FilterSpec, Message, Qos, ReasonCode, SubscriptionId, SubscriptionOptions};
 use tessera_retain::{MatchCursor, RetainedMessage};
 use tessera_session::{
@@ -20,7 +20,7 @@ use super::{Connection, End};
 use crate::clock::Clock;
 use crate::local::{Member, RouteDuty};
 use crate::outbox::OUTBOX_BYTES_MAX;
-use crate::route::dist_incarnation;
+use crate::route::{INBOX_BOUNDS, dist_incarnation};
 use crate::shared::Shared;
 
 /// Subscriptions of one session.
@@ -263,7 +263,9 @@ impl Session {
         }
         let mut moved = false;
         while self.may_replay() {
-            let Some(replay) = self.replay.pending.front_mut() else { return moved };
+            let Some(replay) = self.replay.pending.front_mut() else {
+                return moved;
+            };
             if let Some(retained) = replay.page.pop_front() {
                 let (qos, subscription_id) = (replay.options.qos, replay.subscription_id);
                 self.send_retained(shared, retained, qos, subscription_id);
@@ -330,7 +332,7 @@ impl Session {
         let request = InsertRequest {
             message: Arc::new(message),
             writer: retained.writer,
-            bounds: QueueBounds::default(),
+            bounds: INBOX_BOUNDS,
             origin: None,
             targets: vec![Target {
                 client: self.home.session.client.clone(),

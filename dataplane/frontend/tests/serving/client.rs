@@ -58,7 +58,11 @@ impl Hello {
 
     /// Version 5, resumes, lives an hour.
     pub(crate) fn persistent(tenant: u8, client: &'static str) -> Self {
-        Self { clean: false, expiry: 3_600, ..Self::new(tenant, client) }
+        Self {
+            clean: false,
+            expiry: 3_600,
+            ..Self::new(tenant, client)
+        }
     }
 
     fn packet(&self) -> Connect {
@@ -93,7 +97,9 @@ impl Device {
         self.version = hello.version;
         self.decoder = Decoder::client(hello.version, DecodeLimits::default());
         self.send(&Packet::Connect(Box::new(hello.packet()))).await;
-        let Packet::ConnAck(answer) = self.next().await else { panic!("CONNACK comes first") };
+        let Packet::ConnAck(answer) = self.next().await else {
+            panic!("CONNACK comes first")
+        };
         *answer
     }
 
@@ -102,7 +108,9 @@ impl Device {
         let mut connect = hello.packet();
         connect.password = Some(Password::new(password.to_owned()));
         self.send(&Packet::Connect(Box::new(connect))).await;
-        let Packet::ConnAck(answer) = self.next().await else { panic!("CONNACK comes first") };
+        let Packet::ConnAck(answer) = self.next().await else {
+            panic!("CONNACK comes first")
+        };
         *answer
     }
 
@@ -114,7 +122,9 @@ impl Device {
 
     /// The next packet.
     pub(crate) async fn next(&mut self) -> Packet {
-        self.next_or_end().await.expect("a packet, not the end of the connection")
+        self.next_or_end()
+            .await
+            .expect("a packet, not the end of the connection")
     }
 
     /// The next packet; `None` when the server has closed.
@@ -134,7 +144,8 @@ impl Device {
     pub(crate) async fn subscribe(&mut self, filter: &str, qos: Qos) -> Vec<ReasonCode> {
         let options = SubscriptionOptions::new(qos);
         let filter = SubscribeFilter::new(text(filter), options);
-        self.send(&Packet::Subscribe(Subscribe::new(id(1), vec![filter]))).await;
+        self.send(&Packet::Subscribe(Subscribe::new(id(1), vec![filter])))
+            .await;
         let Packet::SubAck(SubAck { codes, .. }) = self.next().await else {
             panic!("SUBACK comes next")
         };
@@ -143,7 +154,8 @@ impl Device {
 
     pub(crate) async fn unsubscribe(&mut self, filter: &str) {
         let filters = vec![UnsubscribeFilter::new(text(filter))];
-        self.send(&Packet::Unsubscribe(Unsubscribe::new(id(2), filters))).await;
+        self.send(&Packet::Unsubscribe(Unsubscribe::new(id(2), filters)))
+            .await;
         assert!(matches!(self.next().await, Packet::UnsubAck(_)));
     }
 
@@ -157,23 +169,31 @@ impl Device {
     /// Sends a QoS 1 message and waits for its PUBACK.
     pub(crate) async fn publish_acknowledged(&mut self, topic: &str, payload: &str) -> Ack {
         self.publish(topic, payload, Qos::AtLeastOnce, 77).await;
-        let Packet::PubAck(ack) = self.next().await else { panic!("PUBACK comes next") };
+        let Packet::PubAck(ack) = self.next().await else {
+            panic!("PUBACK comes next")
+        };
         ack
     }
 
     pub(crate) async fn retain(&mut self, topic: &str, payload: &str) {
         let mut message = message(topic, payload, Qos::AtLeastOnce);
         message.retain = true;
-        self.send(&Packet::Publish(Publish::new(message, Some(id(78))))).await;
-        let Packet::PubAck(ack) = self.next().await else { panic!("PUBACK comes next") };
+        self.send(&Packet::Publish(Publish::new(message, Some(id(78)))))
+            .await;
+        let Packet::PubAck(ack) = self.next().await else {
+            panic!("PUBACK comes next")
+        };
         assert!(!ack.reason.is_failure(), "{ack:?}");
     }
 
     /// The next packet, which must be a PUBLISH; a QoS 1 one is acknowledged.
     pub(crate) async fn receive(&mut self) -> Publish {
-        let Packet::Publish(publish) = self.next().await else { panic!("PUBLISH comes next") };
+        let Packet::Publish(publish) = self.next().await else {
+            panic!("PUBLISH comes next")
+        };
         if publish.qos == Qos::AtLeastOnce {
-            self.send(&Packet::PubAck(Ack::new(publish.packet_id.unwrap()))).await;
+            self.send(&Packet::PubAck(Ack::new(publish.packet_id.unwrap())))
+                .await;
         }
         publish
     }
@@ -191,7 +211,8 @@ impl Device {
     }
 
     pub(crate) async fn farewell(mut self) {
-        self.send(&Packet::Disconnect(Disconnect::new(ReasonCode::Success))).await;
+        self.send(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)))
+            .await;
         assert!(self.next_or_end().await.is_none());
     }
 

@@ -62,7 +62,14 @@ impl Harness {
     pub(crate) async fn restart(self) -> Self {
         self.frontend.shutdown().await;
         self.engine.shutdown().await;
-        let Self { frontend, engine, folder, incarnation, disk, push } = self;
+        let Self {
+            frontend,
+            engine,
+            folder,
+            incarnation,
+            disk,
+            push,
+        } = self;
         drop((frontend, engine, push));
         let restarted = Self::open(folder, disk, incarnation + 1).await;
         restarted.snapshot();
@@ -79,14 +86,22 @@ impl Harness {
             Arc::new(unix_ms),
         );
         let engine = Engine::open(options).unwrap();
-        let dist_options = DistOptions { ranges: 2, node, incarnation: Incarnation(incarnation) };
+        let dist_options = DistOptions {
+            ranges: 2,
+            node,
+            incarnation: Incarnation(incarnation),
+        };
         let config = Config::open(Arc::new(disk.clone())).unwrap();
         let services = Services {
             config: config.clone(),
             limits: Directory::new(),
             dist: Dist::open(&engine, dist_options).await.unwrap(),
-            inbox: Inbox::open(&engine, InboxOptions { ranges: 2 }).await.unwrap(),
-            retain: Retain::open(&engine, RetainOptions { ranges: 2 }).await.unwrap(),
+            inbox: Inbox::open(&engine, InboxOptions { ranges: 2 })
+                .await
+                .unwrap(),
+            retain: Retain::open(&engine, RetainOptions { ranges: 2 })
+                .await
+                .unwrap(),
             server_key: SERVER_KEY,
         };
         let options = FrontendOptions {
@@ -97,9 +112,21 @@ impl Harness {
         let frontend = Frontend::start(services, options).unwrap();
         let key = FrameKey::from_bytes([2; 32]);
         let stream = PushStream::new(&config, key.clone(), NONCE);
-        let push = Push { stream, key, number: AtomicU64::new(0), revision: 10 };
+        let push = Push {
+            stream,
+            key,
+            number: AtomicU64::new(0),
+            revision: 10,
+        };
         let push = parking_lot::Mutex::new(push);
-        Self { frontend, engine, push, folder, incarnation, disk }
+        Self {
+            frontend,
+            engine,
+            push,
+            folder,
+            incarnation,
+            disk,
+        }
     }
 
     fn snapshot(&self) {
@@ -109,10 +136,17 @@ impl Harness {
         });
         let revision = Revision(10);
         let changes = changes
-            .map(|(tenant, body)| Change { revision, tenant, body })
+            .map(|(tenant, body)| Change {
+                revision,
+                tenant,
+                body,
+            })
             .collect();
         let mut push = self.push.lock();
-        push.send(Frame::Hello { timeline: TIMELINE, head: revision });
+        push.send(Frame::Hello {
+            timeline: TIMELINE,
+            head: revision,
+        });
         push.send(Frame::SnapshotBegin { revision });
         push.send(Frame::Changes { changes });
         push.send(Frame::SnapshotEnd { revision });
@@ -122,8 +156,14 @@ impl Harness {
     pub(crate) fn change(&self, (tenant, body): (TenantId, ChangeBody)) {
         let mut push = self.push.lock();
         push.revision += 1;
-        let change = Change { revision: Revision(push.revision), tenant, body };
-        push.send(Frame::Changes { changes: vec![change] });
+        let change = Change {
+            revision: Revision(push.revision),
+            tenant,
+            body,
+        };
+        push.send(Frame::Changes {
+            changes: vec![change],
+        });
     }
 
     /// A connection that has said nothing yet.
@@ -135,7 +175,11 @@ impl Harness {
 impl Push {
     fn send(&mut self, frame: Frame) {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let envelope = PushEnvelope { nonce: NONCE.to_owned(), number, frame };
+        let envelope = PushEnvelope {
+            nonce: NONCE.to_owned(),
+            number,
+            frame,
+        };
         let line = self.key.seal(&envelope);
         self.stream.handle_line(line.as_line()).unwrap();
     }
@@ -165,13 +209,26 @@ pub(crate) fn set_tenant(tenant: u8, limits: LimitValues) -> (TenantId, ChangeBo
 /// The change that suspends a tenant.
 pub(crate) fn suspend(tenant: u8) -> (TenantId, ChangeBody) {
     let (id, body) = set_tenant(tenant, free());
-    let ChangeBody::Tenant(record) = body else { unreachable!("a tenant was asked for") };
-    (id, ChangeBody::Tenant(TenantRecord { status: TenantStatus::Suspended, ..record }))
+    let ChangeBody::Tenant(record) = body else {
+        unreachable!("a tenant was asked for")
+    };
+    (
+        id,
+        ChangeBody::Tenant(TenantRecord {
+            status: TenantStatus::Suspended,
+            ..record
+        }),
+    )
 }
 
 /// The change that removes a credential.
 pub(crate) fn revoke(tenant: u8, name: &str) -> (TenantId, ChangeBody) {
-    (tenant_id(tenant), ChangeBody::CredentialRemoved { id: credential_id(tenant, name) })
+    (
+        tenant_id(tenant),
+        ChangeBody::CredentialRemoved {
+            id: credential_id(tenant, name),
+        },
+    )
 }
 
 /// The user name that a device of that tenant sends.
@@ -189,7 +246,10 @@ fn credential(tenant: u8, name: &str) -> (TenantId, ChangeBody) {
     let digest = SERVER_KEY.digest(secret.expose().as_bytes());
     let record = CredentialRecord {
         username: name.parse().unwrap(),
-        secrets: vec![CredentialSecret { key_id: secret.key_id(), digest }],
+        secrets: vec![CredentialSecret {
+            key_id: secret.key_id(),
+            digest,
+        }],
         policy: Policy::AllowAll,
     };
     let id = credential_id(tenant, name);

@@ -43,15 +43,25 @@ async fn tenants_with_the_same_clients_and_topics_never_meet() {
 async fn the_secret_of_another_tenant_opens_nothing() {
     let harness = Harness::start().await;
     let foreign = password(BETA, "one");
-    let mut wrong = vec!["nonsense".to_owned(), String::new(), password(ACME, "two"), foreign];
+    let mut wrong = vec![
+        "nonsense".to_owned(),
+        String::new(),
+        password(ACME, "two"),
+        foreign,
+    ];
     let mut damaged = password(ACME, "one");
     damaged.pop();
     wrong.push(damaged);
     for password in wrong {
         let mut device = harness.device().await;
-        let answer = device.hello_with_password(&Hello::new(ACME, "x"), &password).await;
+        let answer = device
+            .hello_with_password(&Hello::new(ACME, "x"), &password)
+            .await;
         assert_eq!(answer.reason, ReasonCode::NotAuthorized);
-        assert!(device.next_or_end().await.is_none(), "closed after the refusal");
+        assert!(
+            device.next_or_end().await.is_none(),
+            "closed after the refusal"
+        );
     }
 }
 
@@ -64,17 +74,30 @@ async fn suspending_a_tenant_ends_its_devices_and_no_others() {
     assert_eq!(acme.ended_with().await, ReasonCode::AdministrativeAction);
     beta.expect_nothing().await;
     let mut again = harness.device().await;
-    assert_eq!(again.hello(&Hello::new(ACME, "a")).await.reason, ReasonCode::Banned);
+    assert_eq!(
+        again.hello(&Hello::new(ACME, "a")).await.reason,
+        ReasonCode::Banned
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn removing_a_credential_ends_its_devices_and_no_others() {
     let harness = Harness::start().await;
     let mut one = connected(&harness, &Hello::new(ACME, "a")).await;
-    let mut two = connected(&harness, &Hello { name: "two", ..Hello::new(ACME, "b") }).await;
+    let mut two = connected(
+        &harness,
+        &Hello {
+            name: "two",
+            ..Hello::new(ACME, "b")
+        },
+    )
+    .await;
     harness.change(revoke(ACME, "one"));
     assert_eq!(one.ended_with().await, ReasonCode::NotAuthorized);
     two.expect_nothing().await;
     let mut again = harness.device().await;
-    assert_eq!(again.hello(&Hello::new(ACME, "a")).await.reason, ReasonCode::NotAuthorized);
+    assert_eq!(
+        again.hello(&Hello::new(ACME, "a")).await.reason,
+        ReasonCode::NotAuthorized
+    );
 }

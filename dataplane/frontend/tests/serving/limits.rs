@@ -27,13 +27,27 @@ async fn connections_beyond_the_limit_are_refused_with_its_name_and_value() {
     assert_eq!(text.as_str(), "connections 2 reached on plan free");
     assert_eq!(refused.user_properties.get("limit"), Some("connections"));
     assert_eq!(refused.user_properties.get("value"), Some("2"));
-    let v3 = Hello { version: ProtocolVersion::V311, ..Hello::new(ACME, "c") };
-    assert_eq!(try_connect(&harness, &v3).await.1.reason, ReasonCode::ServerUnavailable);
+    let v3 = Hello {
+        version: ProtocolVersion::V311,
+        ..Hello::new(ACME, "c")
+    };
+    assert_eq!(
+        try_connect(&harness, &v3).await.1.reason,
+        ReasonCode::ServerUnavailable
+    );
 
     let (_other, answer) = try_connect(&harness, &Hello::new(BETA, "c")).await;
-    assert_eq!(answer.reason, ReasonCode::Success, "another tenant notices nothing");
+    assert_eq!(
+        answer.reason,
+        ReasonCode::Success,
+        "another tenant notices nothing"
+    );
     let (_taken, answer) = try_connect(&harness, &Hello::new(ACME, "a")).await;
-    assert_eq!(answer.reason, ReasonCode::Success, "taking over a live session always passes");
+    assert_eq!(
+        answer.reason,
+        ReasonCode::Success,
+        "taking over a live session always passes"
+    );
 
     second.farewell().await;
     harness.change(set_tenant(ACME, free_but(LimitCode::Connections, 3)));
@@ -53,7 +67,9 @@ async fn publishes_beyond_the_rate_are_refused_with_its_name_and_value() {
     }
     let (mut passed, mut refused) = (0, 0);
     for _ in 0..SENT {
-        let Packet::PubAck(ack) = device.next().await else { panic!("PUBACK comes next") };
+        let Packet::PubAck(ack) = device.next().await else {
+            panic!("PUBACK comes next")
+        };
         if ack.reason == ReasonCode::QuotaExceeded {
             refused += 1;
             let text = ack.reason_string.unwrap();
@@ -66,15 +82,25 @@ async fn publishes_beyond_the_rate_are_refused_with_its_name_and_value() {
     assert!(refused >= SENT / 2, "beyond it they are refused: {refused}");
     let (mut other, _) = try_connect(&harness, &Hello::new(BETA, "calm")).await;
     let ack = other.publish_acknowledged("t", "x").await;
-    assert_eq!(ack.reason, ReasonCode::NoMatchingSubscribers, "another tenant notices nothing");
+    assert_eq!(
+        ack.reason,
+        ReasonCode::NoMatchingSubscribers,
+        "another tenant notices nothing"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_3_publisher_beyond_the_rate_gets_no_false_acknowledgement() {
     let harness = Harness::start().await;
-    let v3 = Hello { version: ProtocolVersion::V311, ..Hello::new(ACME, "flood") };
+    let v3 = Hello {
+        version: ProtocolVersion::V311,
+        ..Hello::new(ACME, "flood")
+    };
     let (mut device, _) = try_connect(&harness, &v3).await;
     harness.change(set_tenant(ACME, free_but(LimitCode::PublishesPerSecond, 0)));
     device.publish("t", "x", Qos::AtLeastOnce, 1).await;
-    assert!(device.next_or_end().await.is_none(), "closed, not acknowledged");
+    assert!(
+        device.next_or_end().await.is_none(),
+        "closed, not acknowledged"
+    );
 }

@@ -8,20 +8,38 @@ use crate::harness::{ACME, Harness};
 #[tokio::test(flavor = "multi_thread")]
 async fn every_qos_reaches_every_version() {
     let harness = Harness::start().await;
-    for version in [ProtocolVersion::V31, ProtocolVersion::V311, ProtocolVersion::V5] {
+    for version in [
+        ProtocolVersion::V31,
+        ProtocolVersion::V311,
+        ProtocolVersion::V5,
+    ] {
         let mut subscriber = harness.device().await;
-        subscriber.hello(&Hello { version, ..Hello::new(ACME, "sub") }).await;
+        subscriber
+            .hello(&Hello {
+                version,
+                ..Hello::new(ACME, "sub")
+            })
+            .await;
         subscriber.subscribe("rooms/+/temp", Qos::ExactlyOnce).await;
         let mut publisher = harness.device().await;
-        publisher.hello(&Hello { version, ..Hello::new(ACME, "pub") }).await;
+        publisher
+            .hello(&Hello {
+                version,
+                ..Hello::new(ACME, "pub")
+            })
+            .await;
 
-        publisher.publish("rooms/1/temp", "zero", Qos::AtMostOnce, 0).await;
+        publisher
+            .publish("rooms/1/temp", "zero", Qos::AtMostOnce, 0)
+            .await;
         assert_eq!(subscriber.receive_payload().await, "zero");
 
         publisher.publish_acknowledged("rooms/2/temp", "one").await;
         assert_eq!(subscriber.receive_payload().await, "one");
 
-        publisher.publish("rooms/3/temp", "two", Qos::ExactlyOnce, 9).await;
+        publisher
+            .publish("rooms/3/temp", "two", Qos::ExactlyOnce, 9)
+            .await;
         assert!(matches!(publisher.next().await, Packet::PubRec(ack) if ack.packet_id == id(9)));
         publisher.send(&Packet::PubRel(Ack::new(id(9)))).await;
         assert!(matches!(publisher.next().await, Packet::PubComp(ack) if ack.packet_id == id(9)));
@@ -76,13 +94,20 @@ async fn a_retained_message_greets_later_subscribers_until_it_is_cleared() {
     let mut subscriber = harness.device().await;
     subscriber.hello(&Hello::new(ACME, "sub")).await;
     subscriber.subscribe("lamp/+", Qos::AtLeastOnce).await;
-    let mut got = vec![subscriber.receive().await, subscriber.receive().await];
+    let mut got = [subscriber.receive().await, subscriber.receive().await];
     assert!(got.iter().all(|publish| publish.retain));
     got.sort_by(|a, b| a.payload.cmp(&b.payload));
-    assert_eq!([&got[0].payload[..], &got[1].payload[..]], [&b"dim"[..], &b"off"[..]]);
+    assert_eq!(
+        [&got[0].payload[..], &got[1].payload[..]],
+        [&b"dim"[..], &b"off"[..]]
+    );
 
     publisher.retain("lamp/1", "").await;
-    assert_eq!(subscriber.receive_payload().await, "", "the clearing message itself");
+    assert_eq!(
+        subscriber.receive_payload().await,
+        "",
+        "the clearing message itself"
+    );
     let mut late = harness.device().await;
     late.hello(&Hello::new(ACME, "late")).await;
     late.subscribe("#", Qos::AtMostOnce).await;
@@ -103,14 +128,23 @@ async fn thousands_of_retained_messages_all_come() {
     for number in 0..COUNT {
         let mut message = crate::client::message(&format!("many/{number}"), "x", Qos::AtMostOnce);
         message.retain = true;
-        publisher.send(&Packet::Publish(tessera_mqtt::Publish::new(message, None))).await;
+        publisher
+            .send(&Packet::Publish(tessera_mqtt::Publish::new(message, None)))
+            .await;
     }
     publisher.retain("many/last", "x").await;
-    for (client, qos, expiry) in
-        [("a", Qos::AtMostOnce, 0), ("b", Qos::AtLeastOnce, 0), ("c", Qos::AtLeastOnce, 60)]
-    {
+    for (client, qos, expiry) in [
+        ("a", Qos::AtMostOnce, 0),
+        ("b", Qos::AtLeastOnce, 0),
+        ("c", Qos::AtLeastOnce, 60),
+    ] {
         let mut subscriber = harness.device().await;
-        subscriber.hello(&Hello { expiry, ..Hello::new(ACME, client) }).await;
+        subscriber
+            .hello(&Hello {
+                expiry,
+                ..Hello::new(ACME, client)
+            })
+            .await;
         subscriber.subscribe("many/+", qos).await;
         let mut seen = std::collections::HashSet::new();
         for _ in 0..=COUNT {
@@ -128,13 +162,17 @@ async fn a_shared_subscription_gives_each_message_to_one_member() {
     for client in ["m1", "m2", "m3"] {
         let mut member = harness.device().await;
         member.hello(&Hello::new(ACME, client)).await;
-        member.subscribe("$share/workers/jobs/#", Qos::AtMostOnce).await;
+        member
+            .subscribe("$share/workers/jobs/#", Qos::AtMostOnce)
+            .await;
         members.push(member);
     }
     let mut publisher = harness.device().await;
     publisher.hello(&Hello::new(ACME, "pub")).await;
     for job in 0..9 {
-        publisher.publish("jobs/x", &job.to_string(), Qos::AtMostOnce, 0).await;
+        publisher
+            .publish("jobs/x", &job.to_string(), Qos::AtMostOnce, 0)
+            .await;
     }
     publisher.expect_nothing().await;
     for member in &mut members {
@@ -170,10 +208,19 @@ async fn a_will_is_published_when_the_connection_is_lost_and_not_after_a_farewel
     watcher.subscribe("gone/#", Qos::AtMostOnce).await;
 
     let mut polite = harness.device().await;
-    polite.hello(&Hello { will: Some(("gone/polite", "x")), ..Hello::new(ACME, "polite") }).await;
+    polite
+        .hello(&Hello {
+            will: Some(("gone/polite", "x")),
+            ..Hello::new(ACME, "polite")
+        })
+        .await;
     polite.farewell().await;
     let mut rude = harness.device().await;
-    rude.hello(&Hello { will: Some(("gone/rude", "bye")), ..Hello::new(ACME, "rude") }).await;
+    rude.hello(&Hello {
+        will: Some(("gone/rude", "bye")),
+        ..Hello::new(ACME, "rude")
+    })
+    .await;
     drop(rude);
     let publish = watcher.receive().await;
     assert_eq!(publish.topic.name().unwrap().as_str(), "gone/rude");
@@ -184,10 +231,19 @@ async fn a_will_is_published_when_the_connection_is_lost_and_not_after_a_farewel
 async fn a_silent_client_is_ended_after_one_and_a_half_times_its_keep_alive() {
     let harness = Harness::start().await;
     let mut device = harness.device().await;
-    device.hello(&Hello { keep_alive: 1, ..Hello::new(ACME, "quiet") }).await;
+    device
+        .hello(&Hello {
+            keep_alive: 1,
+            ..Hello::new(ACME, "quiet")
+        })
+        .await;
     let begin = std::time::Instant::now();
     assert_eq!(device.ended_with().await, ReasonCode::KeepAliveTimeout);
-    assert!(begin.elapsed().as_millis() >= 1_400, "not before 1.5 s: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed().as_millis() >= 1_400,
+        "not before 1.5 s: {:?}",
+        begin.elapsed()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,7 +259,11 @@ async fn what_follows_a_suback_is_delivered_however_soon_it_is_published() {
     subscriber.hello(&Hello::new(ACME, "sub")).await;
     for round in 0..200 {
         let topic = format!("fresh/{round}");
-        let filter = if round % 2 == 0 { topic.clone() } else { format!("+/{round}") };
+        let filter = if round % 2 == 0 {
+            topic.clone()
+        } else {
+            format!("+/{round}")
+        };
         subscriber.subscribe(&filter, Qos::AtMostOnce).await;
         publisher.publish(&topic, &topic, Qos::AtMostOnce, 0).await;
         assert_eq!(subscriber.receive_payload().await, topic);

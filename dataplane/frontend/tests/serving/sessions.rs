@@ -9,17 +9,28 @@ use crate::harness::{ACME, Harness};
 async fn messages_wait_for_an_offline_session_in_order() {
     let harness = Harness::start().await;
     let mut subscriber = harness.device().await;
-    assert!(!subscriber.hello(&Hello::persistent(ACME, "sub")).await.session_present);
+    assert!(
+        !subscriber
+            .hello(&Hello::persistent(ACME, "sub"))
+            .await
+            .session_present
+    );
     subscriber.subscribe("t/#", Qos::AtLeastOnce).await;
     subscriber.farewell().await;
 
     let mut publisher = harness.device().await;
     publisher.hello(&Hello::new(ACME, "pub")).await;
     for number in 0..50 {
-        publisher.publish_acknowledged("t/x", &number.to_string()).await;
+        publisher
+            .publish_acknowledged("t/x", &number.to_string())
+            .await;
     }
     let mut back = harness.device().await;
-    assert!(back.hello(&Hello::persistent(ACME, "sub")).await.session_present);
+    assert!(
+        back.hello(&Hello::persistent(ACME, "sub"))
+            .await
+            .session_present
+    );
     for number in 0..50 {
         assert_eq!(back.receive_payload().await, number.to_string());
     }
@@ -43,7 +54,11 @@ async fn sessions_subscriptions_queues_and_retained_survive_a_restart() {
     publisher.hello(&Hello::new(ACME, "pub")).await;
     publisher.publish_acknowledged("t/2", "after").await;
     let mut back = harness.device().await;
-    assert!(back.hello(&Hello::persistent(ACME, "sub")).await.session_present);
+    assert!(
+        back.hello(&Hello::persistent(ACME, "sub"))
+            .await
+            .session_present
+    );
     assert_eq!(back.receive_payload().await, "before");
     assert_eq!(back.receive_payload().await, "after");
     back.subscribe("lamp", Qos::AtMostOnce).await;
@@ -59,7 +74,9 @@ async fn an_unacknowledged_message_comes_again_marked_as_a_duplicate() {
     let mut publisher = harness.device().await;
     publisher.hello(&Hello::new(ACME, "pub")).await;
     publisher.publish_acknowledged("t", "x").await;
-    let Packet::Publish(first) = subscriber.next().await else { panic!("PUBLISH comes next") };
+    let Packet::Publish(first) = subscriber.next().await else {
+        panic!("PUBLISH comes next")
+    };
     assert!(!first.dup);
     drop(subscriber);
 
@@ -129,7 +146,12 @@ async fn a_qos_2_publish_is_not_routed_twice_over_a_restart() {
 
     let harness = harness.restart().await;
     let mut publisher = harness.device().await;
-    assert!(publisher.hello(&Hello::persistent(ACME, "pub")).await.session_present);
+    assert!(
+        publisher
+            .hello(&Hello::persistent(ACME, "pub"))
+            .await
+            .session_present
+    );
     publisher.publish("t", "once", Qos::ExactlyOnce, 4).await;
     assert!(matches!(publisher.next().await, Packet::PubRec(_)));
     publisher.send(&Packet::PubRel(Ack::new(id(4)))).await;
@@ -161,12 +183,19 @@ async fn clean_start_discards_what_was_stored() {
     subscriber.subscribe("t", Qos::AtLeastOnce).await;
     subscriber.farewell().await;
     let mut fresh = harness.device().await;
-    let hello = Hello { clean: true, ..Hello::persistent(ACME, "sub") };
+    let hello = Hello {
+        clean: true,
+        ..Hello::persistent(ACME, "sub")
+    };
     assert!(!fresh.hello(&hello).await.session_present);
     let mut publisher = harness.device().await;
     publisher.hello(&Hello::new(ACME, "pub")).await;
     let ack = publisher.publish_acknowledged("t", "x").await;
-    assert_eq!(ack.reason, ReasonCode::NoMatchingSubscribers, "the old route is gone");
+    assert_eq!(
+        ack.reason,
+        ReasonCode::NoMatchingSubscribers,
+        "the old route is gone"
+    );
     fresh.expect_nothing().await;
 }
 
@@ -192,8 +221,14 @@ async fn another_principal_does_not_get_the_session() {
     let mut owner = harness.device().await;
     owner.hello(&Hello::persistent(ACME, "mine")).await;
     let mut thief = harness.device().await;
-    let hello = Hello { name: "two", ..Hello::persistent(ACME, "mine") };
-    assert_eq!(thief.hello(&hello).await.reason, ReasonCode::ClientIdentifierNotValid);
+    let hello = Hello {
+        name: "two",
+        ..Hello::persistent(ACME, "mine")
+    };
+    assert_eq!(
+        thief.hello(&hello).await.reason,
+        ReasonCode::ClientIdentifierNotValid
+    );
     owner.expect_nothing().await;
 }
 
@@ -202,13 +237,19 @@ async fn a_window_of_one_still_brings_everything() {
     let harness = Harness::start().await;
     for expiry in [0, 60] {
         let mut subscriber = harness.device().await;
-        let hello = Hello { receive_maximum: 1, expiry, ..Hello::new(ACME, "narrow") };
+        let hello = Hello {
+            receive_maximum: 1,
+            expiry,
+            ..Hello::new(ACME, "narrow")
+        };
         subscriber.hello(&hello).await;
         subscriber.subscribe("t", Qos::AtLeastOnce).await;
         let mut publisher = harness.device().await;
         publisher.hello(&Hello::new(ACME, "pub")).await;
         for number in 0..20 {
-            publisher.publish_acknowledged("t", &number.to_string()).await;
+            publisher
+                .publish_acknowledged("t", &number.to_string())
+                .await;
         }
         for number in 0..20 {
             assert_eq!(subscriber.receive_payload().await, number.to_string());
