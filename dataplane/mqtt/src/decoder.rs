@@ -84,21 +84,23 @@ impl Decoder {
         let Some(first) = buf.first().copied() else {
             return Ok(None);
         };
-        let mut result = match Header::read(first, buf, context) {
-            Ok(Some(header)) if buf.len() >= header.packet_len => decode_body(header, buf, context),
+        let header = match Header::read(first, buf, context) {
+            Ok(Some(header)) if buf.len() >= header.packet_len => header,
             Ok(_) => return Ok(None),
-            Err(fault) => Err(fault.into()),
+            Err(fault) => return Err(self.fail_open(version, fault, first)),
         };
-        // The packet is not moved again: a copy of it is a good part of what decoding it costs.
-        if let Err(error) = &mut result {
-            error.packet = PacketType::from_number(first >> 4);
-            error.answer = match version {
-                ProtocolVersion::V5 => Answer::Disconnect,
-                ProtocolVersion::V31 | ProtocolVersion::V311 => Answer::Close,
+        if header.packet == PacketType::Publish {
+            // Built where it is returned: moving it once more is a good part of its cost.
+            let mut frame = buf.split_to(header.packet_len);
+            return match publish::Checked::new(header, &mut frame, context) {
+                Ok(checked) => Ok(Some(Packet::Publish(checked.cut(frame.freeze())))),
+                Err(fault) => Err(self.fail_open(version, fault, first)),
             };
-            self.state = State::Failed(*error);
         }
-        result
+        match decode_body(header, buf, context) {
+            Ok(packet) => Ok(Some(packet)),
+            Err(fault) => Err(self.fail_open(version, fault, first)),
+        }
     }
 
     #[inline(never)]
@@ -135,51 +137,48 @@ impl Decoder {
     }
 
     #[cold]
+    fn fail_open(&mut self, version: ProtocolVersion, fault: Fault, first: u8) -> DecodeError {
+        let answer = match version {
+            ProtocolVersion::V5 => Answer::Disconnect,
+            ProtocolVersion::V31 | ProtocolVersion::V311 => Answer::Close,
+        };
+        self.fail(fault, first, answer)
+    }
+
+    #[cold]
     fn fail(&mut self, fault: Fault, first: u8, answer: Answer) -> DecodeError {
         let error = DecodeError {
+            reason: fault.reason,
+            text: fault.text,
+            bound: fault.bound,
             packet: PacketType::from_number(first >> 4),
             answer,
-            ..fault.into()
         };
         self.state = State::Failed(error);
         error
     }
 }
 
-/// Decodes a packet, all of which is there, and takes it out of the buffer. An error does not say
-/// yet where it was.
-fn decode_body(
-    header: Header,
-    buf: &mut BytesMut,
-    context: Context<'_>,
-) -> Result<Option<Packet>, DecodeError> {
+/// Decodes a packet, all of which is there, and takes it out of the buffer.
+fn decode_body(header: Header, buf: &mut BytesMut, context: Context<'_>) -> Result<Packet, Fault> {
     let packet = header.packet;
-    Ok(Some(match packet {
-        PacketType::Publish => {
-            let frame = buf.split_to(header.packet_len);
-            return publish::decode(header, frame, context);
-        }
-        PacketType::PubAck => Packet::PubAck(decode_ack(header, buf, context)?),
-        PacketType::PubRec => Packet::PubRec(decode_ack(header, buf, context)?),
-        PacketType::PubRel => Packet::PubRel(decode_ack(header, buf, context)?),
-        PacketType::PubComp => Packet::PubComp(decode_ack(header, buf, context)?),
-        PacketType::PingReq => {
-            decode_empty(header, buf)?;
-            Packet::PingReq
-        }
-        PacketType::PingResp => {
-            decode_empty(header, buf)?;
-            Packet::PingResp
-        }
+    match packet {
+        PacketType::PubAck => decode_ack(header, buf, context).map(Packet::PubAck),
+        PacketType::PubRec => decode_ack(header, buf, context).map(Packet::PubRec),
+        PacketType::PubRel => decode_ack(header, buf, context).map(Packet::PubRel),
+        PacketType::PubComp => decode_ack(header, buf, context).map(Packet::PubComp),
+        PacketType::PingReq => decode_empty(header, buf).map(|()| Packet::PingReq),
+        PacketType::PingResp => decode_empty(header, buf).map(|()| Packet::PingResp),
         PacketType::Connect
         | PacketType::ConnAck
+        | PacketType::Publish
         | PacketType::Subscribe
         | PacketType::SubAck
         | PacketType::Unsubscribe
         | PacketType::UnsubAck
         | PacketType::Disconnect
-        | PacketType::Auth => decode_rare(packet, header.take_body(buf), context)?,
-    }))
+        | PacketType::Auth => decode_rare(packet, header.take_body(buf), context),
+    }
 }
 
 /// An acknowledgement, mostly without words: then no part of the buffer is shared.

@@ -87,20 +87,6 @@ impl Fault {
     }
 }
 
-impl From<Fault> for DecodeError {
-    /// The decoder fills in packet and answer.
-    #[cold]
-    fn from(fault: Fault) -> Self {
-        Self {
-            reason: fault.reason,
-            text: fault.text,
-            bound: fault.bound,
-            packet: None,
-            answer: Answer::Close,
-        }
-    }
-}
-
 /// Why a packet cannot be written. Nothing of it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {

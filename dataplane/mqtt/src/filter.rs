@@ -243,6 +243,58 @@ impl fmt::Display for FilterSpec {
     }
 }
 
+/// The filter of a SUBSCRIBE or UNSUBSCRIBE: its text, and what it says if it says anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SentFilter {
+    /// The text is the filter's own.
+    Plain(FilterSpec),
+    Shared(MqttString, FilterSpec),
+    IllFormed(MqttString, FilterError),
+}
+
+impl SentFilter {
+    /// Reads a filter of at most so many levels.
+    pub(crate) fn read(text: MqttString, levels_max: usize) -> Self {
+        if is_shared(text.as_bytes()) {
+            return match FilterSpec::parse(&text).and_then(|spec| bounded(spec, levels_max)) {
+                Ok(spec) => Self::Shared(text, spec),
+                Err(error) => Self::IllFormed(text, error),
+            };
+        }
+        match check_filter(text.as_bytes()).and_then(|()| check_levels(&text, levels_max)) {
+            Ok(()) => Self::Plain(FilterSpec::plain(TopicFilter(text))),
+            Err(error) => Self::IllFormed(text, error),
+        }
+    }
+
+    pub(crate) const fn text(&self) -> &MqttString {
+        match self {
+            Self::Plain(spec) => &spec.filter.0,
+            Self::Shared(text, _) | Self::IllFormed(text, _) => text,
+        }
+    }
+
+    pub(crate) const fn spec(&self) -> Result<&FilterSpec, FilterError> {
+        match self {
+            Self::Plain(spec) | Self::Shared(_, spec) => Ok(spec),
+            Self::IllFormed(_, error) => Err(*error),
+        }
+    }
+}
+
+fn bounded(spec: FilterSpec, levels_max: usize) -> Result<FilterSpec, FilterError> {
+    check_levels(&spec.filter.0, levels_max)?;
+    Ok(spec)
+}
+
+/// Bounds the levels of a filter; a text of n bytes has at most n + 1.
+fn check_levels(text: &MqttString, max: usize) -> Result<(), FilterError> {
+    if text.len() < max || level_count(text.as_bytes()) <= max {
+        return Ok(());
+    }
+    Err(FilterError::Levels { max })
+}
+
 /// Levels of a topic name or filter, counted without splitting it.
 pub(crate) fn level_count(text: &[u8]) -> usize {
     1 + text.iter().filter(|byte| **byte == b'/').count()
@@ -256,13 +308,20 @@ fn check_filter(text: &[u8]) -> Result<(), FilterError> {
         return Err(FilterError::Reserved);
     }
     for (at, byte) in text.iter().enumerate() {
-        let begins = at == 0 || text[at - 1] == b'/';
-        match (byte, text.get(at + 1)) {
-            (b'#', None) | (b'+', None | Some(b'/')) if begins => {}
-            (b'#', _) => return Err(FilterError::Hash),
-            (b'+', _) => return Err(FilterError::Plus),
-            _ => {}
+        if matches!(byte, b'+' | b'#') {
+            check_wildcard(text, at)?;
         }
     }
     Ok(())
+}
+
+/// Whether the wildcard at that place fills its level, and `#` ends the filter.
+fn check_wildcard(text: &[u8], at: usize) -> Result<(), FilterError> {
+    let (before, rest) = text.split_at(at);
+    let begins_level = matches!(before, [] | [.., b'/']);
+    match rest {
+        [b'#'] | [b'+'] | [b'+', b'/', ..] if begins_level => Ok(()),
+        [b'+', ..] => Err(FilterError::Plus),
+        _ => Err(FilterError::Hash),
+    }
 }

@@ -11,7 +11,7 @@ use crate::values::{PacketId, Qos, SubscriptionId, TopicAlias};
 mod read;
 mod write;
 
-pub(crate) use read::{check_flags, check_levels, decode, topic_fault};
+pub(crate) use read::{Checked, check_flags, check_levels, topic_fault};
 pub(crate) use write::encode;
 pub use write::{encode_publish, encoded_publish_len};
 

@@ -42,6 +42,9 @@ pub(crate) const fn varint_len(value: u32) -> usize {
 
 /// The bytes of a variable byte integer, of which the first [`varint_len`] count.
 pub(crate) fn varint_bytes(value: u32) -> [u8; 4] {
+    if value <= 0x7F {
+        return value.to_le_bytes();
+    }
     let group = |shift: u32| {
         let more = u32::from(value >> shift > 0x7F) << 7;
         ((value >> shift) & 0x7F | more).to_le_bytes()[0]

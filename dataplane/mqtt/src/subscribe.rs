@@ -4,8 +4,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::cursor::{Context, Cursor};
 use crate::error::{EncodeError, Fault};
-use crate::filter::{FilterError, FilterSpec, level_count};
-use crate::limits::DecodeLimits;
+use crate::filter::{FilterError, FilterSpec, SentFilter};
 use crate::packet::PacketType;
 use crate::property;
 use crate::reason::{ReasonCode, v3_suback_code};
@@ -27,7 +26,7 @@ pub struct Subscribe {
     pub subscription_id: Option<SubscriptionId>,
     /// What is asked for, in order: at least one.
     pub filters: Vec<SubscribeFilter>,
-    /// Valid filters after those, which were past [`DecodeLimits::filters_max`]: each is to be
+    /// Valid filters after those, which were past [`crate::DecodeLimits::filters_max`]: each is to be
     /// answered with 0x97. Not encoded.
     pub excess: usize,
     /// The client's own.
@@ -50,8 +49,7 @@ impl Subscribe {
 /// One filter of a SUBSCRIBE: its text, and what it says if it says anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscribeFilter {
-    text: MqttString,
-    spec: Result<FilterSpec, FilterError>,
+    sent: SentFilter,
     /// How it is subscribed to.
     pub options: SubscriptionOptions,
 }
@@ -60,15 +58,14 @@ impl SubscribeFilter {
     /// This text, well formed or not.
     pub fn new(text: MqttString, options: SubscriptionOptions) -> Self {
         Self {
-            spec: FilterSpec::parse(&text),
-            text,
+            sent: SentFilter::read(text, usize::MAX),
             options,
         }
     }
 
     /// The text as it was sent.
     pub const fn text(&self) -> &MqttString {
-        &self.text
+        self.sent.text()
     }
 
     /// What it says.
@@ -76,10 +73,7 @@ impl SubscribeFilter {
     /// # Errors
     /// It is ill formed: SUBACK answers 0x8F (MQTT 5), 0x80 (3.1.1), or the connection closes (3.1).
     pub const fn spec(&self) -> Result<&FilterSpec, FilterError> {
-        match &self.spec {
-            Ok(spec) => Ok(spec),
-            Err(error) => Err(*error),
-        }
+        self.sent.spec()
     }
 }
 
@@ -216,15 +210,11 @@ pub(crate) fn decode(frame: Bytes, context: Context<'_>) -> Result<Subscribe, Fa
             subscribe.excess += 1;
             continue;
         }
-        let spec = bounded_spec(&text, context.limits);
-        if options.no_local && spec.as_ref().is_ok_and(FilterSpec::is_shared) {
+        let sent = SentFilter::read(text, context.limits.topic_levels_max);
+        if options.no_local && sent.spec().is_ok_and(FilterSpec::is_shared) {
             return Err(Fault::protocol("no local is set on a shared subscription"));
         }
-        subscribe.filters.push(SubscribeFilter {
-            text,
-            spec,
-            options,
-        });
+        subscribe.filters.push(SubscribeFilter { sent, options });
     }
     Ok(subscribe)
 }
@@ -235,22 +225,6 @@ const FILTER_BYTES_USUAL: usize = 16;
 
 /// What is said of a filter that is no UTF-8 string.
 pub(crate) const NOT_A_FILTER: &str = "topic filter is not a valid UTF-8 string";
-
-/// Reads a filter, whose levels are bounded.
-pub(crate) fn bounded_spec(
-    text: &MqttString,
-    limits: &DecodeLimits,
-) -> Result<FilterSpec, FilterError> {
-    let max = limits.topic_levels_max;
-    let spec = FilterSpec::parse(text);
-    if let Ok(FilterSpec { filter, .. }) = &spec
-        && filter.as_bytes().len() >= max
-        && level_count(filter.as_bytes()) > max
-    {
-        return Err(FilterError::Levels { max });
-    }
-    spec
-}
 
 pub(crate) fn encode(
     subscribe: &Subscribe,
@@ -271,7 +245,7 @@ pub(crate) fn encode(
             })?;
         }
         for filter in &subscribe.filters {
-            property::put_field(out, filter.text.as_bytes());
+            property::put_field(out, filter.text().as_bytes());
             out.put_u8(match version {
                 ProtocolVersion::V5 => filter.options.as_u8(),
                 ProtocolVersion::V31 | ProtocolVersion::V311 => filter.options.qos.as_u8(),

@@ -232,11 +232,6 @@ pub(crate) fn check_utf8(bytes: &[u8]) -> Result<(), StringError> {
     check_utf8_slowly(bytes)
 }
 
-/// One bit set in each of eight bytes.
-pub(crate) const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-/// The high bit of each of eight bytes.
-pub(crate) const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-
 #[cold]
 fn check_utf8_slowly(bytes: &[u8]) -> Result<(), StringError> {
     if std::str::from_utf8(bytes).is_err() {
@@ -250,26 +245,29 @@ fn check_utf8_slowly(bytes: &[u8]) -> Result<(), StringError> {
 
 /// Whether every byte is U+0001 to U+007F.
 fn is_plain_ascii(bytes: &[u8]) -> bool {
-    // A zero byte minus one has its high bit; only a zero starts a borrow.
-    let suspicious = |word: u64| (word | word.wrapping_sub(LOW_BITS)) & HIGH_BITS;
-    no_word_is(bytes, suspicious)
+    !any_byte(bytes, |byte| (byte == 0) | !byte.is_ascii())
 }
 
-/// Whether `suspicious` is 0 for every eight bytes, in any order; `x` fills up fewer.
-pub(crate) fn no_word_is(bytes: &[u8], suspicious: impl Fn(u64) -> u64) -> bool {
-    let Some(last) = bytes.last_chunk::<8>() else {
-        let filled = bytes.iter().fold(LOW_BITS * u64::from(b'x'), |word, byte| {
-            word << 8 | u64::from(*byte)
-        });
-        return suspicious(filled) == 0;
-    };
-    // The last eight overlap those before them if they must.
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut found = suspicious(u64::from_le_bytes(*last));
-    for word in words {
-        found |= suspicious(u64::from_le_bytes(*word));
+/// Whether `wanted` is true for some byte. It is asked for every byte, sixteen at a time, so that
+/// the compiler can ask them at once.
+pub(crate) fn any_byte(bytes: &[u8], wanted: impl Fn(u8) -> bool + Copy) -> bool {
+    fn any<const N: usize>(chunk: &[u8; N], wanted: impl Fn(u8) -> bool) -> bool {
+        chunk
+            .iter()
+            .fold(false, |found, byte| found | wanted(*byte))
     }
-    found == 0
+    if let Some(last) = bytes.last_chunk::<16>() {
+        // The last sixteen overlap those before them if they must.
+        let (chunks, _) = bytes.as_chunks::<16>();
+        let found = any(last, wanted);
+        return chunks
+            .iter()
+            .fold(found, |found, chunk| found | any(chunk, wanted));
+    }
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(first), Some(last)) => any(first, wanted) | any(last, wanted),
+        _ => bytes.iter().any(|byte| wanted(*byte)),
+    }
 }
 
 /// The text of bytes that were checked before.

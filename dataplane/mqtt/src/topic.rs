@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::text::{
-    HIGH_BITS, LOW_BITS, MqttString, StringError, check_utf8, no_word_is, text_type,
-};
+use crate::text::{MqttString, StringError, any_byte, check_utf8, text_type};
 
 /// Why text is not a topic name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -110,7 +108,7 @@ pub(crate) const ORDERED_SHARE_PREFIX: &[u8] = b"$oshare/";
 
 /// Whether bytes of any length may be a topic name.
 ///
-/// One pass of eight bytes at a time over plain ASCII; anything else takes the long way.
+/// One pass over plain ASCII; anything else takes the long way.
 pub(crate) fn check_topic_name(bytes: &[u8]) -> Result<(), TopicError> {
     match bytes.first() {
         None => return Err(TopicError::Empty),
@@ -139,15 +137,7 @@ fn check_topic_slowly(bytes: &[u8]) -> Result<(), TopicError> {
 
 /// Whether every byte is ASCII and none of NUL, `+`, `#`.
 fn is_plain_ascii_topic(bytes: &[u8]) -> bool {
-    no_word_is(bytes, suspicious_bytes)
-}
-
-/// Not 0 if one of the eight bytes is NUL, `+`, `#` or not ASCII.
-const fn suspicious_bytes(word: u64) -> u64 {
-    let nul = word.wrapping_sub(LOW_BITS);
-    let plus = (word ^ (LOW_BITS * b'+' as u64)).wrapping_sub(LOW_BITS);
-    let hash = (word ^ (LOW_BITS * b'#' as u64)).wrapping_sub(LOW_BITS);
-    // A byte minus one has its high bit only if it was 0 or not ASCII, or if a lower byte
-    // borrowed, which a 0 started: never a false alarm on a clean word, never a miss.
-    (word | nul | plus | hash) & HIGH_BITS
+    !any_byte(bytes, |byte| {
+        (byte == 0) | (byte == b'+') | (byte == b'#') | !byte.is_ascii()
+    })
 }

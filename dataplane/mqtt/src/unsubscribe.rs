@@ -4,7 +4,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::cursor::{Context, Cursor};
 use crate::error::{EncodeError, Fault};
-use crate::filter::{FilterError, FilterSpec};
+use crate::filter::{FilterError, FilterSpec, SentFilter};
 use crate::packet::PacketType;
 use crate::property;
 use crate::reason::ReasonCode;
@@ -12,7 +12,7 @@ use crate::scan::MISPLACED;
 use crate::sink::{
     check_not_empty, put_packet, put_prefixed, put_text_property, put_user_properties,
 };
-use crate::subscribe::{NOT_A_FILTER, bounded_spec};
+use crate::subscribe::NOT_A_FILTER;
 use crate::text::MqttString;
 use crate::user_properties::UserProperties;
 use crate::values::{PacketId, ProtocolVersion};
@@ -46,22 +46,20 @@ impl Unsubscribe {
 /// One filter of an UNSUBSCRIBE: its text, and what it says if it says anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnsubscribeFilter {
-    text: MqttString,
-    spec: Result<FilterSpec, FilterError>,
+    sent: SentFilter,
 }
 
 impl UnsubscribeFilter {
     /// This text, well formed or not.
     pub fn new(text: MqttString) -> Self {
         Self {
-            spec: FilterSpec::parse(&text),
-            text,
+            sent: SentFilter::read(text, usize::MAX),
         }
     }
 
     /// The text as it was sent.
     pub const fn text(&self) -> &MqttString {
-        &self.text
+        self.sent.text()
     }
 
     /// What it says.
@@ -69,10 +67,7 @@ impl UnsubscribeFilter {
     /// # Errors
     /// It is ill formed: UNSUBACK answers 0x8F (MQTT 5).
     pub const fn spec(&self) -> Result<&FilterSpec, FilterError> {
-        match &self.spec {
-            Ok(spec) => Ok(spec),
-            Err(error) => Err(*error),
-        }
+        self.sent.spec()
     }
 }
 
@@ -120,8 +115,8 @@ pub(crate) fn decode(frame: Bytes, context: Context<'_>) -> Result<Unsubscribe, 
             unsubscribe.excess += 1;
             continue;
         }
-        let spec = bounded_spec(&text, context.limits);
-        unsubscribe.filters.push(UnsubscribeFilter { text, spec });
+        let sent = SentFilter::read(text, context.limits.topic_levels_max);
+        unsubscribe.filters.push(UnsubscribeFilter { sent });
     }
     Ok(unsubscribe)
 }
@@ -141,7 +136,7 @@ pub(crate) fn encode(
             })?;
         }
         for filter in &unsubscribe.filters {
-            property::put_field(out, filter.text.as_bytes());
+            property::put_field(out, filter.text().as_bytes());
         }
         Ok(())
     })

@@ -30,8 +30,8 @@
 //! # Invariants
 //! - No I/O, no clock, no randomness: time and random bytes are arguments.
 //! - Every queue, ring and table has a named bound.
-//! - Nothing that leaves is larger than the client's Maximum Packet Size, except a bare answer that
-//!   cannot be smaller, which is dropped (MQTT-3.1.2-24, -25).
+//! - Nothing that leaves is larger than the client's Maximum Packet Size: words are shed, and what is
+//!   too large all the same is dropped and counts as done (MQTT-3.1.2-24, -25).
 //! - After [`Inbound::close`] nothing is written (MQTT-3.14.4-1).
 //!
 //! # Decisions
@@ -45,6 +45,10 @@
 //!   lie. An acknowledgement of the wrong kind for its message is a protocol error.
 //! - **A QoS 2 identifier that is sent again before its PUBREC left** gets no second PUBREC: the
 //!   one that leaves follows both.
+//! - **An alias is recorded when the packet that defines it is in the buffer**, so that no dropped
+//!   packet leaves the client without it.
+//! - **A skipped sequence touches no other**; a delivered one passes over every lower one that was
+//!   not given, because the inbox gives them in order.
 //! - **QoS 0 may overtake QoS 1 and 2** while the client's window is closed: order is promised per
 //!   topic and QoS (MQTT-4.6.0-5).
 

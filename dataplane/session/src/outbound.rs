@@ -160,9 +160,12 @@ impl Outbound {
     /// Take up a persistent session, before anything is delivered. `cursor` is its first
     /// unacknowledged sequence; `released` are the later ones whose PUBREC was committed: each owes
     /// a PUBREL, which is written here (MQTT-4.4.0-1). The unacknowledged messages themselves come
-    /// again by [`Self::deliver`], in order.
+    /// again by [`Self::deliver`], in order. A released sequence outside the [`SPAN_MAX`] from the
+    /// cursor cannot be, and is left out.
     pub fn resume(&mut self, cursor: Sequence, released: &[Sequence], out: &mut BytesMut) {
-        let mut owed: Vec<Sequence> = released.iter().copied().filter(|s| *s >= cursor).collect();
+        let span = cursor..Sequence(cursor.0.saturating_add(SPAN_MAX));
+        let mut owed: Vec<Sequence> = released.to_vec();
+        owed.retain(|sequence| span.contains(sequence));
         owed.sort_unstable();
         owed.dedup();
         self.window.resume(cursor, &owed);
@@ -172,6 +175,10 @@ impl Outbound {
     }
 
     /// Send a message. `now` counts from any fixed origin of the caller.
+    ///
+    /// Under [`Numbering::Inbox`] sequences come in ascending order: one passes over every lower
+    /// one that was not given yet, as dropped by the inbox. So after [`Delivery::WouldOverflow`]
+    /// give nothing higher before that one.
     pub fn deliver(
         &mut self,
         message: &Message,

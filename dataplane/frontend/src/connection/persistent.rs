@@ -93,9 +93,14 @@ impl Session {
                 return moved;
             }
             match self.fetch(shared, room) {
+                Ok(fetched) if fetched.next == self.home.next_fetch => {
+                    self.home.available = false;
+                }
                 Ok(fetched) => {
                     moved |= !fetched.messages.is_empty();
-                    self.deliver_fetched(shared, fetched);
+                    if !self.deliver_fetched(shared, &fetched) {
+                        return moved;
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(tenant = %self.tenant.id, %error, "inbox not fetched");
@@ -116,34 +121,32 @@ impl Session {
         )
     }
 
-    fn deliver_fetched(&mut self, shared: &Arc<Shared>, fetched: Fetched) {
-        if fetched.next == self.home.next_fetch {
-            self.home.available = false;
-            return;
-        }
-        self.home.next_fetch = fetched.next;
+    /// `false` if the outbox could not take all: the rest is fetched again in the next turn.
+    fn deliver_fetched(&mut self, shared: &Arc<Shared>, fetched: &Fetched) -> bool {
         let now = shared.clock.now();
         let resumed_below = self.home.resumed_below;
-        self.outbox.with(|outbound, out| {
-            for skipped in fetched.skipped.into_iter().flatten() {
+        let refused = self.outbox.with(|outbound, out| {
+            for skipped in fetched.skipped.iter().cloned().flatten() {
                 outbound.skip(Sequence(skipped));
             }
             for queued in &fetched.messages {
-                let delivery =
-                    outbound.deliver(&queued.message, &grant_of(queued, resumed_below), now, out);
-                match delivery {
-                    Delivery::Written | Delivery::Queued | Delivery::Known => {}
-                    // It will never fit this client: it counts as acknowledged.
-                    Delivery::DroppedTooLarge
+                let grant = grant_of(queued, resumed_below);
+                match outbound.deliver(&queued.message, &grant, now, out) {
+                    // One that is too large for this client counts as delivered (MQTT-3.1.2-25).
+                    Delivery::Written
+                    | Delivery::Queued
+                    | Delivery::Known
+                    | Delivery::DroppedTooLarge
                     | Delivery::DroppedFull
-                    | Delivery::WouldOverflow
-                    | Delivery::Closed => {
-                        outbound.skip(Sequence(queued.sequence));
-                    }
+                    | Delivery::Closed => {}
+                    Delivery::WouldOverflow => return Some(queued.sequence),
                 }
             }
+            None
         });
+        self.home.next_fetch = refused.unwrap_or(fetched.next);
         self.tell_acknowledged(shared);
+        refused.is_none()
     }
 
     /// What an acknowledgement of the client changed.

@@ -1,5 +1,10 @@
 //! Limits against what they promise. No test sleeps: the time is an argument.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do: by a panic"
+)]
+
 mod connections;
 mod model;
 mod publishes;

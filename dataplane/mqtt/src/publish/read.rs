@@ -6,12 +6,11 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{Publish, PublishTopic};
 use crate::cursor::{Context, PACKET_ID_ZERO, Role};
-use crate::error::{DecodeError, Fault};
+use crate::error::Fault;
 use crate::filter::level_count;
 use crate::forwarded::ForwardedProperties;
 use crate::header::Header;
 use crate::limits::DecodeLimits;
-use crate::packet::Packet;
 use crate::property;
 use crate::reason::ReasonCode;
 use crate::scan::{Place, Scan, close_gaps, cut_short, scan};
@@ -28,45 +27,72 @@ pub(crate) const fn check_flags(flags: u8) -> Result<(), Fault> {
     }
 }
 
-/// Decodes a packet whose header was checked.
-pub(crate) fn decode(
+/// A PUBLISH, all of which was checked, before it is cut into slices.
+#[derive(Debug)]
+pub(crate) struct Checked {
     header: Header,
-    mut frame: BytesMut,
-    context: Context<'_>,
-) -> Result<Option<Packet>, DecodeError> {
-    let (topic, rest) = property::split_field(&frame[header.len..]).ok_or_else(cut_short)?;
-    let topic_start = header.len + 2;
-    let topic_end = topic_start + topic.len();
-    check_topic(topic, context.limits)?;
-    let qos = qos_of(header.flags);
-    let (packet_id, rest) = split_packet_id(qos, rest)?;
-    let variable_end = frame.len() - rest.len();
-    let (found, payload_start) = if context.version.is_v5() {
-        decode_properties(&mut frame, variable_end, context)?
-    } else {
-        (Scan::default(), variable_end)
-    };
-    let frame = frame.freeze();
-    let topic = if topic_start == topic_end {
-        PublishTopic::Alias(found.topic_alias.ok_or(NO_TOPIC)?)
-    } else {
-        let name = TopicName::from_checked(frame.slice(topic_start..topic_end));
-        match found.topic_alias {
-            None => PublishTopic::Name(name),
-            Some(alias) => PublishTopic::Define { name, alias },
+    topic: Range<usize>,
+    packet_id: Option<PacketId>,
+    found: Scan,
+    payload_start: usize,
+}
+
+impl Checked {
+    /// Checks a packet whose header was checked. Moves properties inside the frame if it must.
+    pub(crate) fn new(
+        header: Header,
+        frame: &mut BytesMut,
+        context: Context<'_>,
+    ) -> Result<Self, Fault> {
+        let (topic, rest) = property::split_field(&frame[header.len..]).ok_or_else(cut_short)?;
+        let topic_start = header.len + 2;
+        let topic_range = topic_start..topic_start + topic.len();
+        check_topic(topic, context.limits)?;
+        let (packet_id, rest) = split_packet_id(qos_of(header.flags), rest)?;
+        let variable_end = frame.len() - rest.len();
+        let (found, payload_start) = if context.version.is_v5() {
+            decode_properties(frame, variable_end, context)?
+        } else {
+            (Scan::default(), variable_end)
+        };
+        if topic_range.is_empty() && found.topic_alias.is_none() {
+            return Err(NO_TOPIC);
         }
-    };
-    Ok(Some(Packet::Publish(Publish {
-        topic,
-        qos,
-        retain: header.flags & 0b0001 != 0,
-        dup: header.flags & 0b1000 != 0,
-        packet_id,
-        expiry_seconds: found.expiry_seconds,
-        subscription_ids: found.subscription_ids,
-        properties: forwarded(&frame, found.forwarded),
-        payload: skip(frame, payload_start),
-    })))
+        Ok(Self {
+            header,
+            topic: topic_range,
+            packet_id,
+            found,
+            payload_start,
+        })
+    }
+
+    /// The packet, as slices of its frame.
+    #[inline]
+    pub(crate) fn cut(self, frame: Bytes) -> Publish {
+        let found = self.found;
+        let topic = match (found.topic_alias, self.topic.is_empty()) {
+            (Some(alias), true) => PublishTopic::Alias(alias),
+            (Some(alias), false) => PublishTopic::Define {
+                name: TopicName::from_checked(frame.slice(self.topic)),
+                alias,
+            },
+            (None, _) => PublishTopic::Name(TopicName::from_checked(frame.slice(self.topic))),
+        };
+        let properties = forwarded(&frame, found.forwarded);
+        let payload = skip(frame, self.payload_start);
+        Publish {
+            topic,
+            payload,
+            qos: qos_of(self.header.flags),
+            retain: self.header.flags & 0b0001 != 0,
+            dup: self.header.flags & 0b1000 != 0,
+            packet_id: self.packet_id,
+            expiry_seconds: found.expiry_seconds,
+            subscription_ids: found.subscription_ids,
+            properties,
+        }
+    }
 }
 
 fn forwarded(frame: &Bytes, range: Range<usize>) -> ForwardedProperties {

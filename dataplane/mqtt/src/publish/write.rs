@@ -148,20 +148,20 @@ fn properties_bytes(body: &Body<'_>, header: &PublishHeader<'_>) -> usize {
 fn put(out: &mut BytesMut, lengths: Lengths, body: &Body<'_>, header: &PublishHeader<'_>) -> usize {
     let len = lengths.packet_len();
     out.reserve(len + HEAD_BYTES);
-    let mut head = Head::default();
     let flags = u8::from(header.dup) << 3 | header.qos.as_u8() << 1 | u8::from(header.retain);
-    head.push([0x30 | flags]);
-    head.push_varint(lengths.remaining);
     let topic_len = u16::try_from(body.topic.len()).unwrap_or_default();
-    head.push(topic_len.to_be_bytes());
-    head.put(out);
+    Head::default()
+        .with([0x30 | flags])
+        .with_varint(lengths.remaining)
+        .with(topic_len.to_be_bytes())
+        .put(out);
     out.extend_from_slice(body.topic);
     let mut head = Head::default();
     if let Some(id) = header.packet_id {
-        head.push(id.get().to_be_bytes());
+        head = head.with(id.get().to_be_bytes());
     }
     match lengths.properties {
-        Some(properties_len) => put_properties(out, head, properties_len, body, header),
+        Some(len) => put_properties(out, head.with_varint(len), body, header),
         None => head.put(out),
     }
     out.extend_from_slice(body.payload);
@@ -169,60 +169,61 @@ fn put(out: &mut BytesMut, lengths: Lengths, body: &Body<'_>, header: &PublishHe
 }
 
 /// Writes the properties behind what already stands in the head.
-fn put_properties(
-    out: &mut BytesMut,
-    mut head: Head,
-    len: u32,
-    body: &Body<'_>,
-    header: &PublishHeader<'_>,
-) {
-    head.push_varint(len);
+fn put_properties(out: &mut BytesMut, head: Head, body: &Body<'_>, header: &PublishHeader<'_>) {
+    head.put(out);
     if let Some(used) = header.topic_alias {
-        head.push([property::TOPIC_ALIAS]);
-        head.push(used.alias.get().to_be_bytes());
+        let alias = used.alias.get().to_be_bytes();
+        Head::default()
+            .with([property::TOPIC_ALIAS])
+            .with(alias)
+            .put(out);
     }
     if let Some(seconds) = header.expiry_seconds {
-        head.push([property::MESSAGE_EXPIRY]);
-        head.push(seconds.to_be_bytes());
+        let seconds = seconds.to_be_bytes();
+        Head::default()
+            .with([property::MESSAGE_EXPIRY])
+            .with(seconds)
+            .put(out);
     }
-    head.put(out);
     for id in header.subscription_ids {
-        let mut head = Head::default();
-        head.push([property::SUBSCRIPTION_ID]);
-        head.push_varint(id.get());
-        head.put(out);
+        let head = Head::default().with([property::SUBSCRIPTION_ID]);
+        head.with_varint(id.get()).put(out);
     }
     if !body.properties.is_empty() {
         out.extend_from_slice(body.properties);
     }
 }
 
-/// Room for the longest run of short fields: identifier, property length, alias, expiry (14 bytes).
-const HEAD_BYTES: usize = 16;
+/// Bytes that a head holds. The longest run of short fields has seven.
+const HEAD_BYTES: usize = 8;
 
-/// Short fields, put together on the stack.
-#[derive(Debug, Default)]
+/// Short fields, put together in a register: the first in the lowest byte.
+#[derive(Debug, Clone, Copy, Default)]
 struct Head {
-    bytes: [u8; HEAD_BYTES],
+    word: u64,
     len: usize,
 }
 
 impl Head {
-    fn push<const N: usize>(&mut self, bytes: [u8; N]) {
-        self.bytes[self.len..self.len + N].copy_from_slice(&bytes);
-        self.len += N;
+    fn with<const N: usize>(mut self, bytes: [u8; N]) -> Self {
+        for byte in bytes {
+            self.word |= u64::from(byte) << (8 * self.len);
+            self.len += 1;
+        }
+        self
     }
 
-    /// All four bytes are written, which is one store; as many count as the value takes.
-    fn push_varint(&mut self, value: u32) {
-        self.bytes[self.len..self.len + 4].copy_from_slice(&varint_bytes(value));
+    fn with_varint(mut self, value: u32) -> Self {
+        let bytes = u32::from_le_bytes(varint_bytes(value));
+        self.word |= u64::from(bytes) << (8 * self.len);
         self.len += varint_len(value);
+        self
     }
 
-    /// All bytes are written, which is one store, and those that do not count taken back.
+    /// All eight bytes are written, which is one store, and those that do not count taken back.
     fn put(self, out: &mut BytesMut) {
         let end = out.len() + self.len;
-        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(&self.word.to_le_bytes());
         out.truncate(end);
     }
 }

@@ -30,7 +30,8 @@ impl Inbound {
         reason: ReasonCode,
         detail: Option<Box<Detail>>,
     ) -> Result<(), Violation> {
-        if reason.is_failure() && !self.client.version.is_v5() {
+        let said = wire::puback_reason(reason);
+        if said.is_failure() && !self.client.version.is_v5() {
             let text = detail.and_then(|detail| detail.text);
             return Err(Violation::new(
                 reason,
@@ -38,8 +39,7 @@ impl Inbound {
             ));
         }
         let detail = detail.filter(|_| self.client.problem_information);
-        self.order
-            .complete(ticket, wire::puback_reason(reason), detail);
+        self.order.complete(ticket, said, detail);
         Ok(())
     }
 

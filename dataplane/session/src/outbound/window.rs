@@ -141,7 +141,8 @@ impl Window {
     }
 
     pub(super) fn admit(&self, sequence: Sequence) -> Admission {
-        // A slot ahead of `next` that is not unsent was skipped, or released before this connection.
+        // A slot ahead of `next` that is not unsent was skipped, or released before this
+        // connection.
         let ahead = self.slot(sequence);
         if sequence.0 < self.next || ahead.is_some_and(|slot| slot != Slot::Unsent) {
             return Admission::Known;

@@ -102,7 +102,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn is_sayable(packet: &Packet, version: ProtocolVersion) -> bool {
     match packet {
         _ if version.is_v5() => true,
-        Packet::Auth(_) => false,
+        Packet::Auth(_) | Packet::Connect(_) => false,
         Packet::PubAck(ack) | Packet::PubRec(ack) => !ack.reason.is_failure(),
         Packet::Publish(publish) => publish.topic.alias().is_none(),
         _ => true,

@@ -8,7 +8,7 @@ use tessera_mqtt::{
 };
 use tessera_session::{ClientDisconnect, Delivery, Detail, Event, Refusal, ServerLimits};
 
-use crate::pair::{ALL, Pair, V3S, puback, publish, string, topic};
+use crate::pair::{ALL, Pair, V3S, puback, publish, pubrel, string, topic};
 
 const V5: ProtocolVersion = ProtocolVersion::V5;
 

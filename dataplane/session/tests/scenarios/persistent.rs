@@ -224,3 +224,14 @@ fn a_connection_that_has_ended_skips_nothing() {
     let below = pair.with_outbound(|outbound, _, _| outbound.acknowledged_below());
     assert_eq!(below, Sequence(0));
 }
+
+#[test]
+fn released_sequences_that_cannot_be_are_left_out() {
+    let mut pair = resumed(
+        V5,
+        10,
+        &[9, 10, u64::MAX, 10 + tessera_session::outbound::SPAN_MAX],
+    );
+    assert_eq!(pair.receive(), [Packet::PubRel(Ack::new(id(11)))]);
+    assert_eq!(pair.acknowledge(pubcomp(11)), progress(11));
+}
