@@ -16,9 +16,14 @@ begin
             when duplicate_object or unique_violation then null;
         end;
     end if;
-    -- A superuser may take any role; an ordinary owner must be a member to take this one.
+    -- A superuser may take any role; an ordinary owner must be a member to take this one. Where it
+    -- may not make itself one, somebody has done so before.
     if not (select rolsuper from pg_roles where rolname = current_user) then
-        execute format('grant tessera_app to %I', current_user);
+        begin
+            execute format('grant tessera_app to %I', current_user);
+        exception
+            when insufficient_privilege then null;
+        end;
     end if;
 end
 $$;

@@ -1,7 +1,8 @@
 //! Refusals: `application/problem+json` (RFC 9457) with a stable code.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -46,7 +47,7 @@ pub struct FieldError {
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal, $advice:literal;)*) => {
         /// The stable word of a refusal. More may come inside v1.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum ErrorCode {
             $($(#[$doc])* #[doc = $advice] #[serde(rename = $code)] $name,)*
             /// A code that this version of the library does not know. The server never sends it.
@@ -130,6 +131,27 @@ error_codes! {
     Overloaded = "overloaded", 503, "Overloaded",
         "Too many requests at once. Repeat after `Retry-After`.";
 }
+
+// A text rather than an enumeration, since generated readers refuse a value that they do not know,
+// and more may come.
+impl PartialSchema for ErrorCode {
+    fn schema() -> RefOr<Schema> {
+        let known: Vec<_> = Self::ALL
+            .iter()
+            .map(|code| format!("`{}`", code.as_str()))
+            .collect();
+        let description = format!(
+            "The stable word of a refusal. More may come inside v1. Known: {}.",
+            known.join(", ")
+        );
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(description));
+        RefOr::T(text.into())
+    }
+}
+
+impl ToSchema for ErrorCode {}
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use serde::de::DeserializeOwned;
 use tessera_api_types::ErrorCode;
 use tessera_api_types::headers::MERGE_PATCH_JSON;
@@ -126,6 +126,21 @@ pub(crate) async fn read_body(request: Request, len_max: usize) -> Result<Bytes,
 fn is_over_limit(error: &axum::Error) -> bool {
     std::error::Error::source(error)
         .is_some_and(|source| source.to_string().contains("length limit"))
+}
+
+/// The value of a header that may stand once.
+pub(crate) fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&'a str>, ApiError> {
+    let mut values = parts.headers.get_all(name).iter();
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(ApiError::malformed(format!(
+            "`{name}` is given more than once"
+        )));
+    }
+    first
+        .map(|value| value.to_str())
+        .transpose()
+        .map_err(|_| ApiError::malformed(format!("`{name}` is not visible ASCII")))
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {

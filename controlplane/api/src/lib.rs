@@ -7,7 +7,8 @@
 //! - `edge`: what happens to every request: its id, its bounds, and how a refusal is written.
 //! - `json`, `extract`: strict bodies, parameters and paths.
 //! - `caller`: who is calling, and what it may do.
-//! - `write`: one write: authority, idempotency, transaction, waiting for the nodes. `read`: one read.
+//! - [`mod@write`]: one write: authority, idempotency, transaction, waiting for the nodes. `outcome` is what
+//!   it came to, `precondition` what its caller has read. `read`: one read.
 //! - `routes`: a file for each resource, and the nodes' streams.
 //! - `jobs`: news from the database, what nodes said, pruning.
 //! - `serve`: connections, bounded in number and time.
@@ -40,6 +41,8 @@ mod extract;
 mod jobs;
 mod json;
 mod list;
+mod outcome;
+mod precondition;
 mod push_source;
 mod random;
 mod read;

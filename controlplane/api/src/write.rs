@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use tessera_api_types::headers::{CONFIG_REVISION, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, etag};
-use tessera_api_types::{Applied, ErrorCode, WriteAccepted};
+use tessera_api_types::headers::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED};
+use tessera_api_types::{Applied, ErrorCode};
 use tessera_domain::idempotency::fingerprint;
-use tessera_domain::{IdempotencyKey, IfMatch, Scope};
+use tessera_domain::{IdempotencyKey, Scope};
 use tessera_store::{Claim, StoredAnswer, TenantRow, Tx, View};
 use tessera_tenancy::{Revision, SecretDigest};
 use tokio::time::Instant;
@@ -27,7 +27,9 @@ use crate::app::App;
 use crate::caller::{Caller, started};
 use crate::edge::Slot;
 use crate::error::ApiError;
-use crate::extract::Params;
+use crate::extract::{Params, single};
+use crate::outcome::Outcome;
+use crate::precondition::Precondition;
 use crate::random::random_bytes;
 use crate::read::visible_tenant;
 
@@ -57,24 +59,13 @@ pub(crate) enum Wait {
 pub(crate) struct Write {
     pub(crate) app: Arc<App>,
     pub(crate) caller: Caller,
-    if_match: Option<IfMatch>,
+    precondition: Precondition,
     repeat: Option<IdempotencyKey>,
     wait: Option<Wait>,
     method: Method,
     target: String,
     deadline: Instant,
     slot: Option<Slot>,
-}
-
-/// What a write came to: what its answer is made of.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Outcome {
-    status: u16,
-    /// A JSON object; empty for an answer without a body.
-    body: String,
-    location: Option<String>,
-    etag: Option<String>,
-    config_revision: u64,
 }
 
 /// What is stored under an idempotency key.
@@ -91,63 +82,11 @@ struct Settled {
     replayed: bool,
 }
 
-/// What the caller says it has read.
-#[derive(Debug, Clone)]
-pub(crate) struct Precondition(Option<IfMatch>);
-
 /// A key of the caller's that makes this request repeatable.
 struct Repeat<'a> {
     key: &'a IdempotencyKey,
     lookup: SecretDigest,
     fingerprint: SecretDigest,
-}
-
-impl Outcome {
-    /// 200 with a resource.
-    pub(crate) fn ok<T: Serialize>(revision: u64, resource: &T, config: Revision) -> Self {
-        Self::with_body(StatusCode::OK, Some(revision), resource, config)
-    }
-
-    /// 201 with a resource that now stands at `location`.
-    pub(crate) fn created<T: Serialize>(
-        location: String,
-        revision: u64,
-        resource: &T,
-        config: Revision,
-    ) -> Self {
-        let outcome = Self::with_body(StatusCode::CREATED, Some(revision), resource, config);
-        Self {
-            location: Some(location),
-            ..outcome
-        }
-    }
-
-    /// 204: it is gone.
-    pub(crate) const fn gone(config: Revision) -> Self {
-        Self {
-            status: StatusCode::NO_CONTENT.as_u16(),
-            body: String::new(),
-            location: None,
-            etag: None,
-            config_revision: config.0,
-        }
-    }
-
-    fn with_body<T: Serialize>(
-        status: StatusCode,
-        revision: Option<u64>,
-        resource: &T,
-        config: Revision,
-    ) -> Self {
-        Self {
-            status: status.as_u16(),
-            // Serialising our own shapes cannot fail: no map has keys that are not text.
-            body: serde_json::to_string(resource).unwrap_or_default(),
-            location: None,
-            etag: revision.map(etag),
-            config_revision: config.0,
-        }
-    }
 }
 
 impl FromRequestParts<Arc<App>> for Write {
@@ -159,7 +98,7 @@ impl FromRequestParts<Arc<App>> for Write {
         Ok(Self {
             app: app.clone(),
             caller,
-            if_match: if_match(parts)?,
+            precondition: Precondition::read(parts)?,
             repeat: idempotency_key(parts)?,
             wait,
             method: parts.method.clone(),
@@ -173,7 +112,7 @@ impl FromRequestParts<Arc<App>> for Write {
 impl Write {
     /// What the caller says it has read.
     pub(crate) fn precondition(&self) -> Precondition {
-        Precondition(self.if_match.clone())
+        self.precondition.clone()
     }
 
     /// Writes outside any tenant.
@@ -395,98 +334,9 @@ impl Write {
     }
 }
 
-impl Precondition {
-    /// Refuses if the resource is not what the caller has read. Saying nothing is allowed.
-    pub(crate) fn check(&self, revision: u64) -> Result<(), ApiError> {
-        match &self.0 {
-            Some(if_match) if !if_match.matches(revision) => Err(ApiError::stale(revision)),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// The same, where saying nothing is not allowed.
-    pub(crate) fn require(&self, revision: u64) -> Result<(), ApiError> {
-        if self.0.is_none() {
-            let detail = format!(
-                "send `If-Match: {}` if that is what you have read",
-                etag(revision)
-            );
-            return Err(ApiError::new(ErrorCode::PreconditionRequired, detail));
-        }
-        self.check(revision)
-    }
-}
-
-impl Outcome {
-    fn into_answer(self, applied: Option<Applied>) -> Response {
-        let behind = applied.is_some_and(|applied| applied.nodes < applied.of);
-        let status = if behind {
-            StatusCode::ACCEPTED.as_u16()
-        } else {
-            self.status
-        };
-        let body = match applied {
-            None => self.body,
-            Some(applied) if self.body.is_empty() && behind => {
-                let accepted = WriteAccepted {
-                    config_revision: self.config_revision,
-                    applied,
-                };
-                serde_json::to_string(&accepted).unwrap_or_default()
-            }
-            Some(_) if self.body.is_empty() => self.body,
-            Some(applied) => with_member(self.body, "applied", &applied),
-        };
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let has_body = !body.is_empty();
-        let mut response = if has_body {
-            (status, body).into_response()
-        } else {
-            status.into_response()
-        };
-        let headers = response.headers_mut();
-        if has_body {
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            );
-        }
-        headers.insert(
-            HeaderName::from_static(CONFIG_REVISION),
-            self.config_revision.into(),
-        );
-        for (name, value) in [(header::LOCATION, self.location), (header::ETAG, self.etag)] {
-            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-                headers.insert(name, value);
-            }
-        }
-        response
-    }
-}
-
-/// A JSON object with one more member, its own left in their order.
-fn with_member<T: Serialize>(mut object: String, name: &str, value: &T) -> String {
-    debug_assert!(
-        object.starts_with("{\"") && object.ends_with('}'),
-        "an object that is not empty"
-    );
-    object.pop();
-    let value = serde_json::to_string(value).unwrap_or_default();
-    format!("{object},\"{name}\":{value}}}")
-}
-
 fn reused() -> ApiError {
     let detail = "this key came with another request before";
     ApiError::new(ErrorCode::IdempotencyKeyReused, detail)
-}
-
-fn if_match(parts: &Parts) -> Result<Option<IfMatch>, ApiError> {
-    let Some(text) = single(parts, &header::IF_MATCH)? else {
-        return Ok(None);
-    };
-    IfMatch::parse(text)
-        .map(Some)
-        .map_err(|error| ApiError::malformed(error.to_string()))
 }
 
 /// POST is what repeats: the other methods may be repeated as they are.
@@ -500,70 +350,4 @@ fn idempotency_key(parts: &Parts) -> Result<Option<IdempotencyKey>, ApiError> {
     IdempotencyKey::parse(text)
         .map(Some)
         .map_err(|error| ApiError::malformed(error.to_string()))
-}
-
-/// The value of a header that may stand once.
-fn single<'a>(parts: &'a Parts, name: &HeaderName) -> Result<Option<&'a str>, ApiError> {
-    let mut values = parts.headers.get_all(name).iter();
-    let (first, second) = (values.next(), values.next());
-    if second.is_some() {
-        return Err(ApiError::malformed(format!(
-            "`{name}` is given more than once"
-        )));
-    }
-    first
-        .map(|value| value.to_str())
-        .transpose()
-        .map_err(|_| ApiError::malformed(format!("`{name}` is not visible ASCII")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outcome(body: &str) -> Outcome {
-        Outcome {
-            status: if body.is_empty() { 204 } else { 201 },
-            body: body.to_owned(),
-            location: None,
-            etag: Some(etag(3)),
-            config_revision: 9,
-        }
-    }
-
-    #[test]
-    fn an_object_keeps_its_order_when_it_grows() {
-        let applied = Applied { nodes: 2, of: 3 };
-        let grown = with_member(r#"{"id":1,"a":2}"#.into(), "applied", &applied);
-        assert_eq!(grown, r#"{"id":1,"a":2,"applied":{"nodes":2,"of":3}}"#);
-    }
-
-    #[test]
-    fn a_write_that_some_node_lacks_is_accepted() {
-        let status = |body, nodes| {
-            let response = outcome(body).into_answer(Some(Applied { nodes, of: 3 }));
-            response.status().as_u16()
-        };
-        assert_eq!(
-            (status(r#"{"a":1}"#, 3), status(r#"{"a":1}"#, 2)),
-            (201, 202)
-        );
-        assert_eq!((status("", 3), status("", 2)), (204, 202));
-    }
-
-    #[test]
-    fn a_precondition_is_optional_or_required() {
-        let none = Precondition(None);
-        assert!(none.check(1).is_ok());
-        assert_eq!(
-            none.require(1).unwrap_err().refusal().code,
-            ErrorCode::PreconditionRequired
-        );
-        let read = Precondition(Some(IfMatch::parse("\"r1\"").unwrap()));
-        assert!(read.require(1).is_ok());
-        assert_eq!(
-            read.check(2).unwrap_err().refusal().code,
-            ErrorCode::StaleRevision
-        );
-    }
 }

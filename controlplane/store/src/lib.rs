@@ -3,7 +3,7 @@
 //! # Contents
 //! - [`Store`]: the pool, as the restricted role; [`Tx`]: one transaction, told by a [`View`] what it
 //!   may see.
-//! - [`migrate`]: brings a database up to date, as its owner.
+//! - [`migrate()`]: brings a database up to date, as its owner.
 //! - [`tenants`], [`credentials`], [`quotas`], [`organizations`], [`plans`], [`api_keys`]: aggregates.
 //! - [`changes`]: the revision counter and the outbox that nodes are told from; [`snapshot`]: the
 //!   whole configuration at one revision.

@@ -46,7 +46,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends `part` behind its length. Parts are bounded far below 4 GiB by their callers.
+/// Appends `part` behind its length. Parts are bounded far below four gibibytes by their callers.
 pub(crate) fn put_part(out: &mut Vec<u8>, part: &[u8]) {
     out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(part);

@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use crate::database::{Disk, Files};
 use crate::error::OpenError;
 use crate::fence::{Fence, FenceCause};
-use crate::folder::Folder;
+use crate::folder::{Folder, sync_names};
 use crate::log::{self, NodeLog};
 use crate::machine::StateMachine;
 use crate::options::EngineOptions;
 use crate::range::{RangeRecord, ShardId, StoreKind, initial_ranges};
-use crate::replica::{OpenStore, ReplicaSetup};
+use crate::replica::{OpenStore, ReplicaSetup, stripe_path};
 use crate::store::Store;
 
 const LOG_FILE: &str = "log.redb";
@@ -142,6 +142,7 @@ impl Inner {
     /// Makes the folder this node's, for this life of its process.
     fn claim(&self) -> Result<(), OpenError> {
         let options = &self.options;
+        sync_names(&options.folder).map_err(|source| OpenError::io(&options.folder, source))?;
         let database = self.log.database().get_open()?;
         let claimed = log::read_claim(&database)?;
         if let Some((node, cluster, last)) = claimed {
@@ -185,6 +186,10 @@ impl Inner {
         let stored = log::read_ranges(&*self.log.database().get_open()?, kind)?;
         if !stored.is_empty() {
             return Ok(stored);
+        }
+        let path = stripe_path(&self.options.folder, kind, 0);
+        if path.exists() {
+            return Err(OpenError::LogLost { kind, path });
         }
         let stripes = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let records =

@@ -47,10 +47,7 @@ impl RowError {
     }
 
     pub(crate) fn storage(error: impl Into<redb::Error>) -> Self {
-        match error.into() {
-            redb::Error::Corrupted(text) => Self::Storage(format!("corrupted: {text}").into()),
-            other => Self::Storage(other.to_string().into()),
-        }
+        Self::Storage(error.into().to_string().into())
     }
 }
 
@@ -184,6 +181,15 @@ pub enum OpenError {
         applied: u64,
         /// The last index that the log no longer has.
         purged: u64,
+    },
+    /// There are state files of the store, but the log file does not know it: the log was lost,
+    /// and with it what was acknowledged last.
+    #[error("{} is there, but the log does not know the store {kind}: was the log removed?", path.display())]
+    LogLost {
+        /// Which store.
+        kind: StoreKind,
+        /// One of its state files.
+        path: PathBuf,
     },
     /// A snapshot was being installed when the process ended; its rows are half replaced.
     #[error("shard {shard} was interrupted while it took in a snapshot")]

@@ -25,6 +25,12 @@ impl Folder {
     /// Makes the folder if needed, takes its lock and checks its format.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(|source| OpenError::io(path, source))?;
+        if let Some(parent) = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            sync_names(parent).map_err(|source| OpenError::io(parent, source))?;
+        }
         let lock = lock(path)?;
         check_format(path)?;
         Ok(Self {
@@ -92,7 +98,7 @@ fn check_format(folder: &Path) -> Result<(), OpenError> {
 /// Replaces a file as a whole: on return the new content is on disk under its name, and a crash
 /// before leaves the old one.
 pub(crate) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = folder.join(name);
@@ -101,6 +107,11 @@ pub(crate) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     drop(file);
     fs::rename(&new, path)?;
+    sync_names(folder)
+}
+
+/// Makes the names of the files in a folder durable: a synced file may lack its name after a crash.
+pub(crate) fn sync_names(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 

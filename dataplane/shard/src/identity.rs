@@ -84,18 +84,17 @@ impl NodeIdentity {
     /// this returns.
     pub fn open(folder: &Path) -> Result<Self, IdentityError> {
         let path = folder.join(IDENTITY_FILE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) => {
-                return Err(match error.kind() {
-                    io::ErrorKind::NotFound => IdentityError::Missing { path },
-                    io::ErrorKind::InvalidData => IdentityError::Damaged { path },
-                    _other => io_error(&path, error),
-                });
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(IdentityError::Missing { path });
             }
+            Err(error) => return Err(io_error(&path, error)),
         };
-        let mut identity =
-            Self::parse(&text).ok_or(IdentityError::Damaged { path: path.clone() })?;
+        let read = std::str::from_utf8(&bytes).ok().and_then(Self::parse);
+        let Some(mut identity) = read else {
+            return Err(IdentityError::Damaged { path });
+        };
         identity.incarnation = Incarnation(identity.incarnation.0 + 1);
         identity.write(&path)?;
         Ok(identity)

@@ -1,12 +1,13 @@
 //! A small durable key-value file of this node: the last good configuration.
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase as _};
 
 use crate::checksum::{Definition, Tag, insert_sealed, unseal};
+use crate::folder::sync_names;
+use crate::machine::Visit;
 
 const ROWS: Definition = Definition::new("configuration");
 /// Cache of the file. Its users keep what is hot in a cache of their own.
@@ -45,6 +46,12 @@ impl LocalStore {
             Err(error) => return Err(failed(error)),
         };
         store.write(Vec::new())?;
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            sync_names(folder).map_err(failed)?;
+        }
         Ok(store)
     }
 
@@ -60,11 +67,7 @@ impl LocalStore {
     }
 
     /// Rows whose key starts with `prefix`, in key order. `Break` ends the scan.
-    pub fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), LocalStoreError> {
+    pub fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), LocalStoreError> {
         let txn = self.0.begin_read().map_err(failed)?;
         let table = txn.open_table(ROWS).map_err(failed)?;
         for row in table.range(prefix..).map_err(failed)? {
@@ -91,7 +94,7 @@ impl LocalStore {
         for (key, value) in changes {
             match value {
                 Some(value) => {
-                    insert_sealed(&mut table, Tag::LocalStore, &key, &[&value]).map_err(failed)?
+                    insert_sealed(&mut table, Tag::LocalStore, &key, &[&value]).map_err(failed)?;
                 }
                 None => drop(table.remove(key.as_slice()).map_err(failed)?),
             }
@@ -107,6 +110,8 @@ fn failed(error: impl Into<redb::Error>) -> LocalStoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use super::*;
 
     fn rows(store: &LocalStore, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {

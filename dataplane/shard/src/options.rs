@@ -23,21 +23,21 @@ pub struct EngineOptions {
     pub incarnation: Incarnation,
     /// Where batches take their time from.
     pub clock: Clock,
-    /// Commands that wait to be proposed, per shard. Default 32 MiB; past it a proposal is
+    /// Commands that wait to be proposed, per shard. Default 32 mebibytes; past it a proposal is
     /// refused as busy. Worst case memory: this times the shards of the node.
     pub queue_bytes_max: usize,
-    /// Bytes of batches on their way through a shard's log. Default 4 MiB: what does not fit
+    /// Bytes of batches on their way through a shard's log. Default 4 mebibytes: what does not fit
     /// waits in the per-tenant queues, where it is served fairly, not in Raft.
     pub in_flight_bytes_max: usize,
     /// How long applied changes may be in the log only. Default 5 s: bounds the log that a
     /// restart replays.
     pub checkpoint_interval: Duration,
     /// How many bytes of applied commands may be in the log only, per stripe, about. Default
-    /// 4 MiB: applying stands still while they are written.
+    /// 4 mebibytes: applying stands still while they are written.
     pub checkpoint_bytes: usize,
-    /// Read cache of each state file. Default 64 MiB.
+    /// Read cache of each state file. Default 64 mebibytes.
     pub state_cache_bytes: usize,
-    /// Cache of the log file. Default 32 MiB.
+    /// Cache of the log file. Default 32 mebibytes.
     pub log_cache_bytes: usize,
 }
 

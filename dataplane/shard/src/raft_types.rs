@@ -25,10 +25,6 @@ impl RaftTypeConfig for Types {
     type Vote = openraft::Vote<Self::LeaderId>;
     type Payload = EntryPayload<EncodedBatch, u64, EmptyNode>;
     type Entry = openraft::Entry<leader_id_std::CommittedLeaderId<u64>, Self::Payload>;
-    #[expect(
-        deprecated,
-        reason = "the same type as in openraft's runtime crate, without naming it"
-    )]
     type AsyncRuntime = openraft::TokioRuntime;
     type Responder<T>
         = OnComplete<T>

@@ -1,7 +1,7 @@
 //! The replicas of a store kind on this node: Raft, its log and state, and what keeps them going.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::batch::ProposerId;
 use crate::database::Disk;
 use crate::error::{OpenError, ReadError, RowError};
 use crate::fence::Fence;
+use crate::folder::sync_names;
 use crate::log::{GroupLog, LogHandle, NodeLog};
 use crate::machine::{Rows, StateMachine};
 use crate::options::EngineOptions;
@@ -108,6 +109,8 @@ impl OpenStore {
         setup: &ReplicaSetup,
         members: Vec<(RangeRecord, Arc<dyn StateMachine>)>,
     ) -> Result<(), OpenError> {
+        let folder = &setup.options.folder;
+        sync_names(folder).map_err(|source| OpenError::io(folder, source))?;
         for (record, machine) in members {
             let stripe = self.stripes.get(usize::from(record.stripe)).cloned();
             let stripe = stripe.ok_or(RowError::undecodable("key range: its stripe"))?;
@@ -383,7 +386,8 @@ async fn open_stripes(
         .map_err(|_panicked| OpenError::Fenced)?
 }
 
-fn stripe_path(folder: &std::path::Path, kind: StoreKind, stripe: u8) -> PathBuf {
+/// The file of a stripe; the first is there as soon as the store was opened once.
+pub(crate) fn stripe_path(folder: &Path, kind: StoreKind, stripe: u8) -> PathBuf {
     folder.join(format!("state-{kind}-{stripe}.redb"))
 }
 

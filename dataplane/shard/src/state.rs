@@ -11,7 +11,6 @@ mod machine;
 mod rows;
 mod stripe;
 
-pub(crate) use group::Group;
 pub(crate) use machine::{SnapshotView, StateHandle};
 pub(crate) use rows::{Extent, View};
 pub(crate) use stripe::{CheckpointPolicy, Stripe};

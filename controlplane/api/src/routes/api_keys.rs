@@ -16,11 +16,12 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{At, Body, NoBody, Params};
 use crate::list::{ListParams, Paging};
+use crate::outcome::Outcome;
 use crate::random::{random_bytes, random_secret};
 use crate::read::{Read, with_etag};
 use crate::routes::collect;
 use crate::shape::{self, role_of};
-use crate::write::{Outcome, Write, WriteParams};
+use crate::write::{Write, WriteParams};
 
 pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()

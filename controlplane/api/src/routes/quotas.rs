@@ -15,10 +15,11 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{At, Body};
+use crate::outcome::Outcome;
 use crate::read::{Read, with_etag};
 use crate::routes::collect;
 use crate::shape;
-use crate::write::{Outcome, Write, WriteParams};
+use crate::write::{Write, WriteParams};
 
 pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()

@@ -23,12 +23,13 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{At, Body, NoBody, Params};
 use crate::list::{ListParams, Paging};
+use crate::outcome::Outcome;
 use crate::random::random_bytes;
 use crate::read::{Read, with_etag};
 use crate::routes::collect;
 use crate::routes::organizations::organization_ref;
 use crate::shape;
-use crate::write::{Outcome, Write, WriteParams};
+use crate::write::{Write, WriteParams};
 
 pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()

@@ -46,6 +46,26 @@ impl Database {
         Self { name }
     }
 
+    /// Gives the database to an ordinary role, which may take the application's but nothing else,
+    /// and returns its address.
+    pub(crate) async fn give_to_ordinary_owner(&self) -> String {
+        let mut owner = self.owner().await;
+        let Self { name } = self;
+        for statement in [
+            format!("create role owner_of_{name} login"),
+            format!("grant tessera_app to owner_of_{name}"),
+            format!("alter database {name} owner to owner_of_{name}"),
+            format!("alter schema public owner to owner_of_{name}"),
+        ] {
+            sqlx::query(AssertSqlSafe(statement))
+                .execute(&mut owner)
+                .await
+                .unwrap();
+        }
+        self.url()
+            .replace("//tessera@", &format!("//owner_of_{name}@"))
+    }
+
     /// As the owner, through the socket.
     pub(crate) fn url(&self) -> String {
         CLUSTER.url(&self.name)

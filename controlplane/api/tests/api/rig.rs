@@ -247,7 +247,14 @@ impl Answer {
         assert_eq!(problem.kind, format!("/errors/{}", problem.code.as_str()));
         assert_eq!(problem.request_id, self.header("x-request-id"));
         assert!(!problem.detail.is_empty() && !problem.title.is_empty());
-        for inside in ["panicked", ".rs:", "sqlx", "SELECT", "set_config", "postgres"] {
+        for inside in [
+            "panicked",
+            ".rs:",
+            "sqlx",
+            "SELECT",
+            "set_config",
+            "postgres",
+        ] {
             assert!(!self.text.contains(inside), "{}", self.text);
         }
     }

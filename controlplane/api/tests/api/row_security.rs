@@ -5,6 +5,7 @@ use std::str::FromStr as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection};
 
+use crate::postgres::Database;
 use crate::rig::Rig;
 
 /// Tables without row security: what everybody may read, and the migrations' own.
@@ -143,6 +144,41 @@ async fn the_role_cannot_lift_its_restriction() {
             .await
             .unwrap();
     assert_eq!(role, (false, false));
+}
+
+#[tokio::test]
+async fn an_ordinary_owner_of_the_database_suffices() {
+    // The role exists in the cluster once any database of it was migrated.
+    drop(Rig::start().await);
+    let database = Database::create().await;
+    let url = database.give_to_ordinary_owner().await;
+    let rig = Rig::start_at(database, url).await;
+    let tenant = rig.tenant("acme").await;
+    let body = serde_json::json!({"username": "sensor"});
+    let path = "/v1/tenants/acme/credentials";
+    rig.post(path, &body)
+        .header("idempotency-key", "a")
+        .expect(201)
+        .await;
+    // What hangs on a tenant goes with it, though forced row security binds the tables' owner, too.
+    let delete = rig
+        .call(reqwest::Method::DELETE, "/v1/tenants/acme")
+        .by(&rig.admin);
+    delete.expect(204).await;
+    rig.call(reqwest::Method::GET, "/v1/whoami")
+        .by(&tenant.admin)
+        .refused(401, "unauthenticated")
+        .await;
+    let mut owner = rig.database.owner().await;
+    for table in [
+        "tenants",
+        "credentials",
+        "credential_secrets",
+        "policies",
+        "idempotent_answers",
+    ] {
+        assert_eq!(count(&mut owner, table).await, 0, "{table}");
+    }
 }
 
 #[tokio::test]

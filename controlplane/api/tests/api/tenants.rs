@@ -53,7 +53,9 @@ async fn a_tenant_is_created_read_changed_and_deleted() {
     assert!(moved.number("/config_revision") > patched.number("/config_revision"));
 
     let credential = json!({"username": "sensor"});
-    rig.post("/v1/tenants/acme/credentials", &credential).expect(201).await;
+    rig.post("/v1/tenants/acme/credentials", &credential)
+        .expect(201)
+        .await;
     rig.delete("/v1/tenants/acme").expect(204).await;
     rig.get("/v1/tenants/acme").refused(404, "not_found").await;
     rig.delete("/v1/tenants/acme")

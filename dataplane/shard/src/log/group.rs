@@ -429,6 +429,8 @@ fn load_state(node_log: &NodeLog, shard: ShardId) -> Result<State, RowError> {
     let last = last.map(|entry| entry.log_id);
     let first = rows.next().transpose().map_err(RowError::storage)?;
     let first = first.map(|(key, _)| index_of(key.value())).transpose()?;
+    // A single entry is the first and the last.
+    let first = first.or_else(|| last.map(|id| id.index));
     if let (Some(purged), Some(first)) = (purged, first)
         && first != purged.index + 1
     {
@@ -438,7 +440,7 @@ fn load_state(node_log: &NodeLog, shard: ShardId) -> Result<State, RowError> {
         vote,
         committed,
         purged,
-        first: first.or(last.map(|id| id.index)).unwrap_or(start),
+        first: first.unwrap_or(start),
         last: last.or(purged),
         tail: VecDeque::new(),
         durable: last.map(|id| id.index),

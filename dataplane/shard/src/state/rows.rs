@@ -307,7 +307,7 @@ fn get(
     let Some(guard) = table.get(key).map_err(RowError::storage)? else {
         return Ok(None);
     };
-    let value = unseal(tag, key, guard.value()).ok_or(damaged(tag))?;
+    let value = unseal(tag, key, guard.value()).ok_or_else(|| damaged(tag))?;
     Ok(Some(Bytes::copy_from_slice(value)))
 }
 
@@ -362,7 +362,7 @@ fn scan(
     };
     for row in table.range::<&[u8]>(bounds).map_err(RowError::storage)? {
         let (key, value) = row.map_err(RowError::storage)?;
-        let value = unseal(tag, key.value(), value.value()).ok_or(damaged(tag))?;
+        let value = unseal(tag, key.value(), value.value()).ok_or_else(|| damaged(tag))?;
         if visit(key.value(), value).is_break() {
             break;
         }
@@ -393,11 +393,10 @@ fn remove_some(
     Ok(keys.len())
 }
 
+type Between<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// `None` if nothing lies between.
-fn bounds<'a>(
-    from: &'a [u8],
-    until: Option<&'a [u8]>,
-) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+fn bounds<'a>(from: &'a [u8], until: Option<&'a [u8]>) -> Option<Between<'a>> {
     match until {
         Some(until) if until <= from => None,
         Some(until) => Some((Bound::Included(from), Bound::Excluded(until))),
@@ -415,12 +414,15 @@ const fn damaged(tag: Tag) -> RowError {
     })
 }
 
+/// A key and its value.
+pub(super) type CopiedRow = (Vec<u8>, Vec<u8>);
+
 /// Collects rows for a step of a copy: at most `count`, from `from` on.
 pub(super) fn take_rows(
     mut scan: impl FnMut(&[u8], &mut Visit<'_>) -> Result<(), RowError>,
     from: &[u8],
     count: usize,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowError> {
+) -> Result<Vec<CopiedRow>, RowError> {
     let mut taken = Vec::new();
     scan(from, &mut |key, value| {
         taken.push((key.to_vec(), value.to_vec()));

@@ -360,8 +360,9 @@ impl Worker {
         }
         let database = self.shared.database.get_open()?;
         let mut txn = database.begin_write().map_err(RowError::storage)?;
-        txn.set_durability(Durability::None)
+        txn.set_durability(Durability::Immediate)
             .map_err(RowError::storage)?;
+        txn.set_quick_repair(true);
         txn.commit().map_err(RowError::storage)?;
         self.dirty_bytes = 0;
         self.dirty_since = None;

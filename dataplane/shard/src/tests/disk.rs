@@ -149,7 +149,7 @@ impl StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let offset = usize::try_from(offset).unwrap();
+        let offset = index(offset);
         self.with(|file| {
             let bytes = file.live.get(offset..offset + out.len());
             out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -158,7 +158,7 @@ impl StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let len = usize::try_from(len).unwrap();
+        let len = index(len);
         self.with(|file| {
             file.live.resize(len, 0);
             file.unsynced.push(Change::Len(len));
@@ -188,7 +188,7 @@ impl StorageBackend for Backend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let offset = usize::try_from(offset).unwrap();
+        let offset = index(offset);
         self.with(|file| {
             write_at(&mut file.live, offset, data);
             file.unsynced.push(Change::Write(offset, data.to_vec()));
@@ -202,4 +202,8 @@ fn write_at(image: &mut Vec<u8>, at: usize, bytes: &[u8]) {
         image.resize(at + bytes.len(), 0);
     }
     image[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap()
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use proptest::prelude::*;
 use tessera_tenancy::{ClusterId, Incarnation, NodeId, TenantId};
 
@@ -367,7 +369,7 @@ async fn a_shard_keeps_its_engine_alive_and_ranges_are_made_once() {
     engine.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_abandoned_proposal_still_takes_effect_and_committed_runs_before_answers() {
     let temp = tempfile::tempdir().unwrap();
     let (engine, store) = open(temp.path(), 1).await;
@@ -379,6 +381,55 @@ async fn an_abandoned_proposal_still_takes_effect_and_committed_runs_before_answ
     );
     assert_eq!(add(&store, tenant(1), b"a").await, 2);
     assert!(shard.machine().commits.load(Ordering::Relaxed) >= 1);
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_tenant_does_not_wait_for_what_a_neighbour_queued() {
+    let temp = tempfile::tempdir().unwrap();
+    let (engine, store) = open(temp.path(), 1).await;
+    let shard = store.shard_for(tenant(1), b"");
+    let large = Bytes::from([ECHO, &vec![0; 32 * 1024]].concat());
+    let submit = || {
+        shard
+            .submit(Scope::Tenant(tenant(1)), large.clone())
+            .unwrap()
+    };
+    let mut flood: FuturesUnordered<_> = (0..800).map(|_| submit()).collect();
+    let small = shard.propose(Scope::Tenant(tenant(2)), Bytes::from_static(b"a"));
+    small.await.unwrap();
+    let mut answered = 0;
+    while let Some(Some(_)) = flood.next().now_or_never() {
+        answered += 1;
+    }
+    assert!(answered < 400, "{answered} of 800 were served first");
+    while let Some(answer) = flood.next().await {
+        answer.unwrap();
+    }
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_whose_log_was_removed_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let (engine, store) = open(temp.path(), 1).await;
+    add(&store, tenant(1), b"a").await;
+    engine.shutdown().await;
+    std::fs::remove_file(temp.path().join("log.redb")).unwrap();
+    let engine = Engine::open(options(temp.path(), 2)).unwrap();
+    let opened = engine
+        .open_store(StoreKind::Inbox, 4, |_| Counters::default())
+        .await;
+    assert!(
+        matches!(
+            opened,
+            Err(OpenError::LogLost {
+                kind: StoreKind::Inbox,
+                ..
+            })
+        ),
+        "{opened:?}"
+    );
     engine.shutdown().await;
 }
 

@@ -98,7 +98,8 @@ async fn what_gathers_during_a_sync_shares_the_next_one() {
     disk.until_held().await;
     let before = disk.syncs(LOG);
     // 400 commands of 100 tenants in four groups.
-    let names = (0..400u16).map(|i| (tenant((i % 100 * 2) as u8), i.to_le_bytes()));
+    let names = (0..400u16).zip((0..100u8).cycle());
+    let names = names.map(|(i, number)| (tenant(number * 2), i.to_le_bytes()));
     let adds = names.map(|(tenant, name)| {
         let command = Bytes::copy_from_slice(&name);
         store
