@@ -143,7 +143,11 @@ impl Connection {
             self.write().await?;
             match self.wait().await? {
                 Wake::Signal => {}
-                Wake::Completed(completion) => self.complete(completion)?,
+                // Packets may have been left unread because too many were unanswered.
+                Wake::Completed(completion) => {
+                    self.complete(completion)?;
+                    self.handle_unread().await?;
+                }
                 Wake::Readable => {
                     self.read().await?;
                     self.handle_unread().await?;

@@ -2,8 +2,10 @@
 
 use tessera_mqtt::{Ack, Packet, ProtocolVersion, Qos, ReasonCode};
 
+use tessera_tenancy::LimitCode;
+
 use crate::client::{Hello, id};
-use crate::harness::{ACME, Harness};
+use crate::harness::{ACME, Harness, free_but, set_tenant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_wait_for_an_offline_session_in_order() {
@@ -230,6 +232,36 @@ async fn another_principal_does_not_get_the_session() {
         ReasonCode::ClientIdentifierNotValid
     );
     owner.expect_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_publishes_in_flight_than_the_server_holds_are_all_acknowledged() {
+    const SENT: u16 = 1_000;
+    let harness = Harness::start().await;
+    harness.change(set_tenant(
+        ACME,
+        free_but(LimitCode::PublishesPerSecond, 1_000_000),
+    ));
+    let mut subscriber = harness.device().await;
+    subscriber.hello(&Hello::persistent(ACME, "sub")).await;
+    subscriber.subscribe("t", Qos::AtLeastOnce).await;
+    subscriber.farewell().await;
+    let mut publisher = harness.device().await;
+    publisher
+        .hello(&Hello {
+            version: ProtocolVersion::V311,
+            ..Hello::new(ACME, "pub")
+        })
+        .await;
+    for number in 1..=SENT {
+        publisher.publish("t", "x", Qos::AtLeastOnce, number).await;
+    }
+    for number in 1..=SENT {
+        let Packet::PubAck(ack) = publisher.next().await else {
+            panic!("PUBACK comes next")
+        };
+        assert_eq!(ack.packet_id, id(number), "in the order of the publishes");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
