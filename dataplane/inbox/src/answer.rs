@@ -25,7 +25,10 @@ pub(crate) enum Answer {
     /// Done; whether it was there before.
     Existed(bool),
     /// What came of an attach, and what was removed for it.
-    Attach { outcome: AttachOutcome, removed: Removed },
+    Attach {
+        outcome: AttachOutcome,
+        removed: Removed,
+    },
     /// What was removed; whether all of it.
     Ended { done: bool, removed: Removed },
     /// The number of a publish.
@@ -37,7 +40,11 @@ pub(crate) enum Answer {
 /// What came of an attach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttachOutcome {
-    Owned { incarnation: u64, epoch: u64, resumed: bool },
+    Owned {
+        incarnation: u64,
+        epoch: u64,
+        resumed: bool,
+    },
     /// There is no session, and none was to be made.
     Absent,
     /// The old one is not all removed: send the command again.
@@ -91,7 +98,9 @@ impl Answer {
             }
             Self::Inserted(outcomes) => {
                 out.byte(10).count(outcomes.len());
-                outcomes.iter().for_each(|outcome| write_outcome(*outcome, &mut out));
+                outcomes
+                    .iter()
+                    .for_each(|outcome| write_outcome(*outcome, &mut out));
             }
         }
         out.finish().into()
@@ -114,8 +123,14 @@ impl Answer {
                 outcome: AttachOutcome::read(&mut reader)?,
                 removed: Removed::read(&mut reader)?,
             },
-            8 => Self::Ended { done: reader.flag()?, removed: Removed::read(&mut reader)? },
-            9 => Self::Number { number: reader.number()?, floor: reader.number()? },
+            8 => Self::Ended {
+                done: reader.flag()?,
+                removed: Removed::read(&mut reader)?,
+            },
+            9 => Self::Number {
+                number: reader.number()?,
+                floor: reader.number()?,
+            },
             10 => {
                 let count = reader.count()?;
                 let outcomes = (0..count).map(|_| read_outcome(&mut reader));
@@ -130,9 +145,11 @@ impl Answer {
 impl AttachOutcome {
     fn write(self, out: &mut Writer) {
         match self {
-            Self::Owned { incarnation, epoch, resumed } => {
-                out.byte(0).number(incarnation).number(epoch).flag(resumed)
-            }
+            Self::Owned {
+                incarnation,
+                epoch,
+                resumed,
+            } => out.byte(0).number(incarnation).number(epoch).flag(resumed),
             Self::Absent => out.byte(1),
             Self::More => out.byte(2),
             Self::OtherPrincipal => out.byte(3),
@@ -166,7 +183,10 @@ impl Removed {
         let incarnation = reader.number()?;
         let count = reader.count()?;
         let filters = (0..count).map(|_| reader.name().map(<[u8]>::to_vec));
-        Some(Self { incarnation, filters: filters.collect::<Option<_>>()? })
+        Some(Self {
+            incarnation,
+            filters: filters.collect::<Option<_>>()?,
+        })
     }
 }
 
@@ -185,7 +205,10 @@ fn write_outcome(outcome: InsertOutcome, out: &mut Writer) {
 fn read_outcome(reader: &mut Reader<'_>) -> Option<InsertOutcome> {
     Some(match reader.byte()? {
         0 => InsertOutcome::Stored,
-        1 => InsertOutcome::Overflowed { dropped: reader.small()?, stored: reader.flag()? },
+        1 => InsertOutcome::Overflowed {
+            dropped: reader.small()?,
+            stored: reader.flag()?,
+        },
         2 => InsertOutcome::NoSubscription,
         3 => InsertOutcome::Expired,
         4 => InsertOutcome::Duplicate,
@@ -199,11 +222,21 @@ mod tests {
 
     #[test]
     fn answers_read_back() {
-        let removed = Removed { incarnation: 7, filters: vec![b"a/#".to_vec(), b"b".to_vec()] };
-        let owned = AttachOutcome::Owned { incarnation: 1, epoch: 300, resumed: true };
+        let removed = Removed {
+            incarnation: 7,
+            filters: vec![b"a/#".to_vec(), b"b".to_vec()],
+        };
+        let owned = AttachOutcome::Owned {
+            incarnation: 1,
+            epoch: 300,
+            resumed: true,
+        };
         let outcomes = vec![
             InsertOutcome::Stored,
-            InsertOutcome::Overflowed { dropped: 200, stored: true },
+            InsertOutcome::Overflowed {
+                dropped: 200,
+                stored: true,
+            },
             InsertOutcome::NoSubscription,
             InsertOutcome::Expired,
             InsertOutcome::Duplicate,
@@ -216,14 +249,26 @@ mod tests {
             Answer::Unknown,
             Answer::Full,
             Answer::Existed(true),
-            Answer::Ended { done: false, removed: removed.clone() },
-            Answer::Number { number: 500, floor: 2 },
+            Answer::Ended {
+                done: false,
+                removed: removed.clone(),
+            },
+            Answer::Number {
+                number: 500,
+                floor: 2,
+            },
             Answer::Inserted(outcomes),
         ];
-        for outcome in
-            [owned, AttachOutcome::Absent, AttachOutcome::More, AttachOutcome::OtherPrincipal]
-        {
-            answers.push(Answer::Attach { outcome, removed: removed.clone() });
+        for outcome in [
+            owned,
+            AttachOutcome::Absent,
+            AttachOutcome::More,
+            AttachOutcome::OtherPrincipal,
+        ] {
+            answers.push(Answer::Attach {
+                outcome,
+                removed: removed.clone(),
+            });
         }
         for answer in answers {
             assert_eq!(Answer::decode(&answer.encode()), Some(answer));

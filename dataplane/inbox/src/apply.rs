@@ -9,6 +9,7 @@ mod publish;
 mod remove;
 mod subscription;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use tessera_tenancy::TenantId;
 
 use crate::answer::Answer;
 use crate::command::Command;
+use crate::due::DueTenants;
 use crate::registry::Registry;
 use crate::session::Owner;
 
@@ -27,26 +29,53 @@ use change::Change;
 /// One shard's state machine.
 pub(crate) struct Machine {
     registry: Arc<Registry>,
-    /// Owners whose queues grew since the last commit: at most one for each target applied.
-    woken: Mutex<Vec<Arc<dyn Owner>>>,
+    due: Arc<DueTenants>,
+    pending: Mutex<Pending>,
+}
+
+/// What was applied since the last commit: told once readers see it.
+#[derive(Default)]
+struct Pending {
+    /// Owners whose queues grew, each once, by address.
+    woken: BTreeMap<usize, Arc<dyn Owner>>,
+    /// Tenants with sessions that end, and when the first does.
+    due: BTreeMap<TenantId, u64>,
+}
+
+/// What a command did besides its rows.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Effects {
+    /// Clients whose queues grew.
+    pub(crate) grown: Vec<Vec<u8>>,
+    /// When the first of the sessions that were set offline ends.
+    pub(crate) due_ms: Option<u64>,
 }
 
 impl Machine {
-    /// A machine that wakes the owners in this registry.
-    pub(crate) fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, woken: Mutex::default() }
+    /// A machine that wakes the owners in this registry and notes what ends.
+    pub(crate) fn new(registry: Arc<Registry>, due: Arc<DueTenants>) -> Self {
+        Self {
+            registry,
+            due,
+            pending: Mutex::default(),
+        }
     }
 
-    fn note_grown(&self, tenant: TenantId, clients: &[Vec<u8>]) {
-        if clients.is_empty() || self.registry.is_empty() {
+    fn note(&self, tenant: TenantId, effects: &Effects) {
+        if let Some(due_ms) = effects.due_ms {
+            let mut pending = self.pending.lock();
+            let first = pending.due.entry(tenant).or_insert(due_ms);
+            *first = due_ms.min(*first);
+        }
+        if effects.grown.is_empty() || self.registry.is_empty() {
             return;
         }
-        let mut woken = self.woken.lock();
-        for client in clients {
-            let owner = self.registry.owner(tenant, client);
-            let known = |owner: &Arc<dyn Owner>| woken.last().is_some_and(|w| Arc::ptr_eq(w, owner));
-            if let Some(owner) = owner.filter(|owner| !known(owner)) {
-                woken.push(owner);
+        let mut pending = self.pending.lock();
+        for client in &effects.grown {
+            if let Some(owner) = self.registry.owner(tenant, client) {
+                pending
+                    .woken
+                    .insert(Arc::as_ptr(&owner).cast::<()>().addr(), owner);
             }
         }
     }
@@ -63,14 +92,17 @@ impl StateMachine for Machine {
         let (Scope::Tenant(tenant), Some(command)) = (scope, Command::decode(command)) else {
             return Ok(Answer::Malformed.encode());
         };
-        let (answer, grown) = obey(cx, rows, tenant, &command)?;
-        self.note_grown(tenant, &grown);
+        let (answer, effects) = obey(cx, rows, tenant, &command)?;
+        self.note(tenant, &effects);
         Ok(answer.encode())
     }
 
     fn committed(&self) {
-        let woken = std::mem::take(&mut *self.woken.lock());
-        for owner in woken {
+        let pending = std::mem::take(&mut *self.pending.lock());
+        for (tenant, due_ms) in pending.due {
+            self.due.note(tenant, due_ms);
+        }
+        for owner in pending.woken.into_values() {
             owner.available();
         }
     }
@@ -82,13 +114,13 @@ impl fmt::Debug for Machine {
     }
 }
 
-/// Obeys one command of one tenant; answers it and names the clients whose queues grew.
+/// Obeys one command of one tenant.
 pub(crate) fn obey(
     cx: &ApplyContext,
     rows: &mut dyn RowsMut,
     tenant: TenantId,
     command: &Command<'_>,
-) -> Result<(Answer, Vec<Vec<u8>>), RowError> {
+) -> Result<(Answer, Effects), RowError> {
     let mut change = Change::begin(cx, rows, tenant)?;
     let answer = dispatch(&mut change, command)?;
     Ok((answer, change.finish()?))
@@ -97,25 +129,28 @@ pub(crate) fn obey(
 fn dispatch(change: &mut Change<'_>, command: &Command<'_>) -> Result<Answer, RowError> {
     match command {
         Command::Attach(attach) => attach::attach(change, attach),
-        Command::Detach { fence, expiry_seconds, sent_below } => {
-            attach::detach(change, *fence, *expiry_seconds, *sent_below)
-        }
+        Command::Detach {
+            fence,
+            expiry_seconds,
+            sent_below,
+        } => attach::detach(change, *fence, *expiry_seconds, *sent_below),
         Command::Release { client } => attach::release(change, client),
         Command::Expire { client } => remove::expire(change, client),
-        Command::Subscribe { fence, filter, options, subscription_id } => {
-            subscription::subscribe(change, *fence, filter, *options, *subscription_id)
-        }
-        Command::Unsubscribe { fence, filter } => {
-            subscription::unsubscribe(change, *fence, filter)
-        }
+        Command::Subscribe {
+            fence,
+            filter,
+            options,
+            subscription_id,
+        } => subscription::subscribe(change, *fence, filter, *options, *subscription_id),
+        Command::Unsubscribe { fence, filter } => subscription::unsubscribe(change, *fence, filter),
         Command::Confirm { fence, filter } => subscription::confirm(change, *fence, filter),
         Command::Insert(insert) => insert::insert(change, insert),
-        Command::Acknowledge { fence, below } => {
-            acknowledge::acknowledge(change, *fence, *below)
-        }
-        Command::Mark { fence, sequence, mark } => {
-            acknowledge::mark(change, *fence, *sequence, *mark)
-        }
+        Command::Acknowledge { fence, below } => acknowledge::acknowledge(change, *fence, *below),
+        Command::Mark {
+            fence,
+            sequence,
+            mark,
+        } => acknowledge::mark(change, *fence, *sequence, *mark),
         Command::Publishing { fence, id } => publish::publishing(change, *fence, *id),
         Command::PublishReceived { fence, id } => publish::received(change, *fence, *id),
         Command::PublishReleased { fence, id } => publish::released(change, *fence, *id),

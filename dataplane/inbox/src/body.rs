@@ -18,12 +18,19 @@ const FLAG_EXPIRY: u8 = 0b0000_1000;
 pub(crate) fn encode_body(message: &Message, writer: PrincipalId) -> Vec<u8> {
     let mut out = Writer::with_capacity(message.body_bytes() + 32);
     let retain = if message.retain { FLAG_RETAIN } else { 0 };
-    let expiry = if message.expiry_seconds.is_some() { FLAG_EXPIRY } else { 0 };
-    out.byte(message.qos.as_u8() | retain | expiry).raw(writer.as_bytes());
+    let expiry = if message.expiry_seconds.is_some() {
+        FLAG_EXPIRY
+    } else {
+        0
+    };
+    out.byte(message.qos.as_u8() | retain | expiry)
+        .raw(writer.as_bytes());
     if let Some(seconds) = message.expiry_seconds {
         out.word(seconds);
     }
-    out.name(message.topic.as_bytes()).blob(message.properties.as_bytes()).raw(&message.payload);
+    out.name(message.topic.as_bytes())
+        .blob(message.properties.as_bytes())
+        .raw(&message.payload);
     out.finish()
 }
 
@@ -106,7 +113,11 @@ mod tests {
         assert_eq!(seconds_left(2, 1_000, 2_999), Some(1));
         assert_eq!(seconds_left(2, 1_000, 3_000), None);
         assert_eq!(seconds_left(0, 1_000, 1_000), None);
-        assert_eq!(seconds_left(2, 1_000, 0), Some(2), "a reader's clock may be behind");
+        assert_eq!(
+            seconds_left(2, 1_000, 0),
+            Some(2),
+            "a reader's clock may be behind"
+        );
     }
 
     proptest! {

@@ -7,16 +7,19 @@ pub(crate) const SUBSCRIPTIONS_MAX: u32 = 10_000;
 /// Received QoS 2 packet identifiers that one session holds until their PUBREL.
 pub(crate) const PACKET_IDS_MAX: usize = 1_024;
 
-/// Queues that one command touches: three rows each at most, within the 1,000 rows of a command
-/// (protocols E). A larger fan-out is several commands.
-pub(crate) const TARGETS_MAX: usize = 300;
+/// Queues that one command touches: three rows each at most, so that with [`OVERFLOW_ROWS_MAX`] it
+/// stays within the 1,000 rows of a command (protocols E). A larger fan-out is several commands.
+pub(crate) const TARGETS_MAX: usize = 240;
 
-/// Runs that one insert command takes apart to make room. If that is not enough room for a
-/// message, it is dropped: only after the bound was lowered far, and for a few messages.
-pub(crate) const OVERFLOW_RUNS_MAX: usize = 64;
+/// Rows that one insert command changes to make room. If that is not enough room for a message, it
+/// is dropped: only after the bound was lowered far, and for a few messages.
+pub(crate) const OVERFLOW_ROWS_MAX: usize = 256;
 
 /// Rows that one step removes of a session that ended or acknowledged.
 pub(crate) const REMOVED_ROWS_MAX: usize = 400;
+
+/// Blocks that one step lets go, two rows each; it ends with the run that reaches it.
+pub(crate) const REMOVED_BLOCKS_MAX: usize = 200;
 
 /// Bytes of their keys and values, so that a step reads and answers little.
 pub(crate) const REMOVED_BYTES_MAX: usize = 512 * 1024;

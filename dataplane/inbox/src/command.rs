@@ -31,13 +31,22 @@ pub(crate) enum Command<'a> {
     /// Takes a stored session over, or makes one.
     Attach(Attach<'a>),
     /// The owner leaves.
-    Detach { fence: Fence<'a>, expiry_seconds: Option<u32>, sent_below: u64 },
+    Detach {
+        fence: Fence<'a>,
+        expiry_seconds: Option<u32>,
+        sent_below: u64,
+    },
     /// The owner's process is gone, or it never came to be: nobody has the session.
     Release { client: &'a [u8] },
     /// Removes a session whose time has passed, or goes on removing it.
     Expire { client: &'a [u8] },
     /// Records that a route is about to be added.
-    Subscribe { fence: Fence<'a>, filter: &'a [u8], options: u8, subscription_id: u32 },
+    Subscribe {
+        fence: Fence<'a>,
+        filter: &'a [u8],
+        options: u8,
+        subscription_id: u32,
+    },
     /// Records that a route is about to be removed.
     Unsubscribe { fence: Fence<'a>, filter: &'a [u8] },
     /// The route was added or removed.
@@ -47,7 +56,11 @@ pub(crate) enum Command<'a> {
     /// Everything below is acknowledged.
     Acknowledge { fence: Fence<'a>, below: u64 },
     /// PUBREC or PUBCOMP of one message.
-    Mark { fence: Fence<'a>, sequence: u64, mark: Mark },
+    Mark {
+        fence: Fence<'a>,
+        sequence: u64,
+        mark: Mark,
+    },
     /// A QoS 2 PUBLISH came: its identifier gets a number.
     Publishing { fence: Fence<'a>, id: u16 },
     /// All its receivers have it.
@@ -120,9 +133,14 @@ impl<'a> Command<'a> {
         out.byte(FORM);
         match self {
             Self::Attach(attach) => attach.write(out.byte(kind::ATTACH)),
-            Self::Detach { fence, expiry_seconds, sent_below } => {
+            Self::Detach {
+                fence,
+                expiry_seconds,
+                sent_below,
+            } => {
                 fence.write(out.byte(kind::DETACH));
-                out.flag(expiry_seconds.is_some()).word(expiry_seconds.unwrap_or_default());
+                out.flag(expiry_seconds.is_some())
+                    .word(expiry_seconds.unwrap_or_default());
                 out.number(*sent_below);
             }
             Self::Release { client } => {
@@ -131,9 +149,16 @@ impl<'a> Command<'a> {
             Self::Expire { client } => {
                 out.byte(kind::EXPIRE).name(client);
             }
-            Self::Subscribe { fence, filter, options, subscription_id } => {
+            Self::Subscribe {
+                fence,
+                filter,
+                options,
+                subscription_id,
+            } => {
                 fence.write(out.byte(kind::SUBSCRIBE));
-                out.name(filter).byte(*options).number(u64::from(*subscription_id));
+                out.name(filter)
+                    .byte(*options)
+                    .number(u64::from(*subscription_id));
             }
             Self::Unsubscribe { fence, filter } => {
                 fence.write(out.byte(kind::UNSUBSCRIBE)).name(filter);
@@ -145,8 +170,15 @@ impl<'a> Command<'a> {
             Self::Acknowledge { fence, below } => {
                 fence.write(out.byte(kind::ACKNOWLEDGE)).number(*below);
             }
-            Self::Mark { fence, sequence, mark } => {
-                fence.write(out.byte(kind::MARK)).number(*sequence).raw(&mark.encode());
+            Self::Mark {
+                fence,
+                sequence,
+                mark,
+            } => {
+                fence
+                    .write(out.byte(kind::MARK))
+                    .number(*sequence)
+                    .raw(&mark.encode());
             }
             Self::Publishing { fence, id } => {
                 fence.write(out.byte(kind::PUBLISHING)).short(*id);
@@ -180,45 +212,63 @@ fn read_fields<'a>(kind: u8, reader: &mut Reader<'a>) -> Option<Command<'a>> {
             let fence = Fence::read(reader)?;
             let (given, seconds) = (reader.flag()?, reader.word()?);
             let expiry_seconds = given.then_some(seconds);
-            Command::Detach { fence, expiry_seconds, sent_below: reader.number()? }
+            Command::Detach {
+                fence,
+                expiry_seconds,
+                sent_below: reader.number()?,
+            }
         }
-        kind::RELEASE => Command::Release { client: reader.name()? },
-        kind::EXPIRE => Command::Expire { client: reader.name()? },
+        kind::RELEASE => Command::Release {
+            client: reader.name()?,
+        },
+        kind::EXPIRE => Command::Expire {
+            client: reader.name()?,
+        },
         kind::SUBSCRIBE => Command::Subscribe {
             fence: Fence::read(reader)?,
             filter: reader.name()?,
             options: reader.byte()?,
             subscription_id: reader.small()?,
         },
-        kind::UNSUBSCRIBE => {
-            Command::Unsubscribe { fence: Fence::read(reader)?, filter: reader.name()? }
-        }
-        kind::CONFIRM => Command::Confirm { fence: Fence::read(reader)?, filter: reader.name()? },
+        kind::UNSUBSCRIBE => Command::Unsubscribe {
+            fence: Fence::read(reader)?,
+            filter: reader.name()?,
+        },
+        kind::CONFIRM => Command::Confirm {
+            fence: Fence::read(reader)?,
+            filter: reader.name()?,
+        },
         kind::INSERT => Command::Insert(Insert::read(reader)?),
-        kind::ACKNOWLEDGE => {
-            Command::Acknowledge { fence: Fence::read(reader)?, below: reader.number()? }
-        }
+        kind::ACKNOWLEDGE => Command::Acknowledge {
+            fence: Fence::read(reader)?,
+            below: reader.number()?,
+        },
         kind::MARK => Command::Mark {
             fence: Fence::read(reader)?,
             sequence: reader.number()?,
             mark: Mark::decode(reader.take(2)?)?,
         },
-        kind::PUBLISHING => {
-            Command::Publishing { fence: Fence::read(reader)?, id: reader.short()? }
-        }
-        kind::PUBLISH_RECEIVED => {
-            Command::PublishReceived { fence: Fence::read(reader)?, id: reader.short()? }
-        }
-        kind::PUBLISH_RELEASED => {
-            Command::PublishReleased { fence: Fence::read(reader)?, id: reader.short()? }
-        }
+        kind::PUBLISHING => Command::Publishing {
+            fence: Fence::read(reader)?,
+            id: reader.short()?,
+        },
+        kind::PUBLISH_RECEIVED => Command::PublishReceived {
+            fence: Fence::read(reader)?,
+            id: reader.short()?,
+        },
+        kind::PUBLISH_RELEASED => Command::PublishReleased {
+            fence: Fence::read(reader)?,
+            id: reader.short()?,
+        },
         _ => return None,
     })
 }
 
 impl<'a> Fence<'a> {
     fn write<'w>(&self, out: &'w mut Writer) -> &'w mut Writer {
-        out.name(self.client).number(self.incarnation).number(self.epoch)
+        out.name(self.client)
+            .number(self.incarnation)
+            .number(self.epoch)
     }
 
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
@@ -233,7 +283,9 @@ impl<'a> Fence<'a> {
 impl<'a> Attach<'a> {
     fn write(&self, out: &mut Writer) {
         out.name(self.client).raw(self.principal.as_bytes());
-        out.flag(self.clean_start).flag(self.create).word(self.expiry_seconds);
+        out.flag(self.clean_start)
+            .flag(self.create)
+            .word(self.expiry_seconds);
     }
 
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
@@ -249,19 +301,25 @@ impl<'a> Attach<'a> {
 
 impl<'a> Insert<'a> {
     fn write(&self, out: &mut Writer) {
-        out.blob(self.body).word(self.bounds.messages_max).number(self.bounds.bytes_max);
+        out.blob(self.body)
+            .word(self.bounds.messages_max)
+            .number(self.bounds.bytes_max);
         out.flag(match self.bounds.overflow {
             OverflowPolicy::DropOldest => false,
             OverflowPolicy::DropNewest => true,
         });
         out.flag(self.origin.is_some());
         if let Some(origin) = &self.origin {
-            out.name(origin.client).number(origin.incarnation).number(origin.number);
+            out.name(origin.client)
+                .number(origin.incarnation)
+                .number(origin.number);
             out.number(origin.floor).flag(origin.last);
         }
         out.count(self.targets.len());
         for target in &self.targets {
-            out.name(target.client).number(target.incarnation).number(target.sent_below);
+            out.name(target.client)
+                .number(target.incarnation)
+                .number(target.sent_below);
             target.delivery.write(out);
         }
     }
@@ -285,7 +343,12 @@ impl<'a> Insert<'a> {
         for _ in 0..count {
             targets.push(InsertTarget::read(reader)?);
         }
-        Some(Self { body, bounds, origin, targets })
+        Some(Self {
+            body,
+            bounds,
+            origin,
+            targets,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Errors, an enum per operation.
 
 use tessera_mqtt::Qos;
-use tessera_shard::{ProposeError, ReadError, RowError};
+use tessera_shard::{ProposeError, ReadError};
 
 use crate::queue::SUBSCRIPTION_IDS_MAX;
 
@@ -78,16 +78,16 @@ pub enum InsertError {
         /// How many.
         given: usize,
     },
+    /// The publisher has as many QoS 2 publishes that may come again as one may have.
+    #[error("a publisher has at most {limit} unsettled QoS 2 publishes")]
+    Unsettled {
+        /// The bound.
+        limit: usize,
+    },
     /// The shard did not take or answer the command.
     #[error(transparent)]
     Propose(#[from] ProposeError),
     /// The shard's answer is not one to this command.
     #[error("the shard answered in a form that this version does not know")]
     Answer,
-}
-
-impl From<RowError> for SessionError {
-    fn from(error: RowError) -> Self {
-        Self::Read(error.into())
-    }
 }

@@ -78,9 +78,10 @@ impl<'a> Row<'a> {
             Self::BlockRefs(id) => key.byte(BLOCK_REFS).long(id.index).word(id.chunk),
             Self::Due { due_ms, client } => key.byte(DUE).long(due_ms).name(client),
             Self::Online { client } => key.byte(ONLINE).name(client),
-            Self::Publisher { client, incarnation } => {
-                key.byte(PUBLISHER).name(client).long(incarnation)
-            }
+            Self::Publisher {
+                client,
+                incarnation,
+            } => key.byte(PUBLISHER).name(client).long(incarnation),
         };
         key.finish()
     }
@@ -94,9 +95,17 @@ impl<'a> Row<'a> {
             CLIENT => parse_in_client(&mut reader)?,
             BLOCK => Self::Block(parse_block(&mut reader)?),
             BLOCK_REFS => Self::BlockRefs(parse_block(&mut reader)?),
-            DUE => Self::Due { due_ms: reader.long()?, client: reader.name()? },
-            ONLINE => Self::Online { client: reader.name()? },
-            PUBLISHER => Self::Publisher { client: reader.name()?, incarnation: reader.long()? },
+            DUE => Self::Due {
+                due_ms: reader.long()?,
+                client: reader.name()?,
+            },
+            ONLINE => Self::Online {
+                client: reader.name()?,
+            },
+            PUBLISHER => Self::Publisher {
+                client: reader.name()?,
+                incarnation: reader.long()?,
+            },
             _ => return None,
         };
         reader.end((tenant, row))
@@ -112,15 +121,27 @@ fn parse_in_client<'a>(reader: &mut Reader<'a>) -> Option<Row<'a>> {
     Some(match reader.byte()? {
         CLIENT_SESSION => Row::Session { client },
         CLIENT_RECEIVED => Row::Received { client },
-        CLIENT_SUBSCRIPTION => Row::Subscription { client, filter: reader.name()? },
-        CLIENT_QUEUE => Row::Queue { client, last: reader.long()? },
-        CLIENT_MARK => Row::Mark { client, sequence: reader.long()? },
+        CLIENT_SUBSCRIPTION => Row::Subscription {
+            client,
+            filter: reader.name()?,
+        },
+        CLIENT_QUEUE => Row::Queue {
+            client,
+            last: reader.long()?,
+        },
+        CLIENT_MARK => Row::Mark {
+            client,
+            sequence: reader.long()?,
+        },
         _ => return None,
     })
 }
 
 fn parse_block(reader: &mut Reader<'_>) -> Option<BlockId> {
-    Some(BlockId { index: reader.long()?, chunk: reader.word()? })
+    Some(BlockId {
+        index: reader.long()?,
+        chunk: reader.word()?,
+    })
 }
 
 /// `from` and `until` of a scan.
@@ -135,22 +156,38 @@ pub(crate) fn client_key_rest(client: &[u8]) -> Vec<u8> {
 
 /// Everything of a client but its session row.
 pub(crate) fn belongings_of(tenant: TenantId, client: &[u8]) -> Span {
-    (client_part(tenant, client, CLIENT_RECEIVED), client_part(tenant, client, CLIENT_END))
+    (
+        client_part(tenant, client, CLIENT_RECEIVED),
+        client_part(tenant, client, CLIENT_END),
+    )
 }
 
 /// All subscriptions of a client.
 pub(crate) fn subscriptions_of(tenant: TenantId, client: &[u8]) -> Span {
-    (client_part(tenant, client, CLIENT_SUBSCRIPTION), client_part(tenant, client, CLIENT_QUEUE))
+    (
+        client_part(tenant, client, CLIENT_SUBSCRIPTION),
+        client_part(tenant, client, CLIENT_QUEUE),
+    )
 }
 
 /// The runs of a queue that hold the sequence `from` or a later one.
 pub(crate) fn queue_from(tenant: TenantId, client: &[u8], from: u64) -> Span {
-    (Row::Queue { client, last: from }.key(tenant), client_part(tenant, client, CLIENT_MARK))
+    (
+        Row::Queue { client, last: from }.key(tenant),
+        client_part(tenant, client, CLIENT_MARK),
+    )
 }
 
 /// The marks from the sequence `from` on.
 pub(crate) fn marks_from(tenant: TenantId, client: &[u8], from: u64) -> Span {
-    (Row::Mark { client, sequence: from }.key(tenant), client_part(tenant, client, CLIENT_END))
+    (
+        Row::Mark {
+            client,
+            sequence: from,
+        }
+        .key(tenant),
+        client_part(tenant, client, CLIENT_END),
+    )
 }
 
 /// Sessions of a tenant that end at or before `now_ms`.
@@ -194,25 +231,58 @@ mod tests {
             (Row::Session { client: b"c1" }, "020002633101"),
             (Row::Received { client: b"c1" }, "020002633102"),
             (
-                Row::Subscription { client: b"c1", filter: b"a/#" },
+                Row::Subscription {
+                    client: b"c1",
+                    filter: b"a/#",
+                },
                 "0200026331030003612f23",
             ),
-            (Row::Queue { client: b"c1", last: 258 }, "0200026331040000000000000102"),
-            (Row::Mark { client: b"c1", sequence: 1 }, "0200026331050000000000000001"),
+            (
+                Row::Queue {
+                    client: b"c1",
+                    last: 258,
+                },
+                "0200026331040000000000000102",
+            ),
+            (
+                Row::Mark {
+                    client: b"c1",
+                    sequence: 1,
+                },
+                "0200026331050000000000000001",
+            ),
             (Row::Block(block), "03000000000000000700000002"),
             (Row::BlockRefs(block), "04000000000000000700000002"),
-            (Row::Due { due_ms: 9, client: b"c1" }, "05000000000000000900026331"),
+            (
+                Row::Due {
+                    due_ms: 9,
+                    client: b"c1",
+                },
+                "05000000000000000900026331",
+            ),
             (Row::Online { client: b"c1" }, "0600026331"),
-            (Row::Publisher { client: b"c1", incarnation: 3 }, "07000263310000000000000003"),
+            (
+                Row::Publisher {
+                    client: b"c1",
+                    incarnation: 3,
+                },
+                "07000263310000000000000003",
+            ),
         ];
         for (row, golden) in cases {
-            assert_eq!(encode_hex(&row.key(ACME)), format!("{}{golden}", "aa".repeat(16)));
+            assert_eq!(
+                encode_hex(&row.key(ACME)),
+                format!("{}{golden}", "aa".repeat(16))
+            );
         }
     }
 
     /// Bytes that look like the separators, lengths and kinds of keys.
     fn hostile() -> impl Strategy<Value = Vec<u8>> {
-        prop::collection::vec(prop_oneof![0_u8..8, Just(0xFF), Just(b'/'), any::<u8>()], 0..24)
+        prop::collection::vec(
+            prop_oneof![0_u8..8, Just(0xFF), Just(b'/'), any::<u8>()],
+            0..24,
+        )
     }
 
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,19 +298,37 @@ mod tests {
     impl Owned {
         fn row(&self) -> Row<'_> {
             let client = &self.client[..];
-            let block = BlockId { index: self.number, chunk: self.chunk };
+            let block = BlockId {
+                index: self.number,
+                chunk: self.chunk,
+            };
             match self.kind {
                 0 => Row::Tenant,
                 1 => Row::Session { client },
                 2 => Row::Received { client },
-                3 => Row::Subscription { client, filter: &self.filter },
-                4 => Row::Queue { client, last: self.number },
-                5 => Row::Mark { client, sequence: self.number },
+                3 => Row::Subscription {
+                    client,
+                    filter: &self.filter,
+                },
+                4 => Row::Queue {
+                    client,
+                    last: self.number,
+                },
+                5 => Row::Mark {
+                    client,
+                    sequence: self.number,
+                },
                 6 => Row::Block(block),
                 7 => Row::BlockRefs(block),
-                8 => Row::Due { due_ms: self.number, client },
+                8 => Row::Due {
+                    due_ms: self.number,
+                    client,
+                },
                 9 => Row::Online { client },
-                _ => Row::Publisher { client, incarnation: self.number },
+                _ => Row::Publisher {
+                    client,
+                    incarnation: self.number,
+                },
             }
         }
 
@@ -250,7 +338,12 @@ mod tests {
     }
 
     fn owned() -> impl Strategy<Value = Owned> {
-        let tenant = prop_oneof![Just([0; 16]), Just([2; 16]), Just([0xFF; 16]), any::<[u8; 16]>()];
+        let tenant = prop_oneof![
+            Just([0; 16]),
+            Just([2; 16]),
+            Just([0xFF; 16]),
+            any::<[u8; 16]>()
+        ];
         (tenant, 0_u8..11, hostile(), hostile(), 0_u64..4, 0_u32..3).prop_map(
             |(tenant, kind, client, filter, number, chunk)| Owned {
                 tenant,

@@ -65,7 +65,10 @@ impl Lane {
             return Duty::Wait;
         }
         acks.driven = true;
-        Duty::Drive(Drive { lane: self, below: acks.wanted })
+        Duty::Drive(Drive {
+            lane: self,
+            below: acks.wanted,
+        })
     }
 
     /// Resolves after the next end of a drive. Make it before [`want`](Self::want).
@@ -96,13 +99,17 @@ mod tests {
     #[test]
     fn acknowledgements_are_gathered_while_one_is_committed() {
         let lane = Lane::default();
-        let Duty::Drive(first) = lane.want(5) else { panic!("nobody drives") };
+        let Duty::Drive(first) = lane.want(5) else {
+            panic!("nobody drives")
+        };
         assert_eq!(first.below, 5);
         assert!(matches!(lane.want(6), Duty::Wait));
         assert!(matches!(lane.want(9), Duty::Wait));
         first.finish();
         assert!(matches!(lane.want(5), Duty::Done));
-        let Duty::Drive(second) = lane.want(6) else { panic!("nobody drives") };
+        let Duty::Drive(second) = lane.want(6) else {
+            panic!("nobody drives")
+        };
         assert_eq!(second.below, 9, "one commit for both");
         second.finish();
         assert!(matches!(lane.want(9), Duty::Done));

@@ -13,7 +13,9 @@ use tessera_tenancy::TenantId;
 use crate::body::{decode_body, seconds_left};
 use crate::keys::{BlockId, Row, marks_from, queue_from, subscriptions_of};
 use crate::queue::{Fetched, Queued};
-use crate::rows::{Mark, ReceivedRow, SessionRow, Stage, SubscriptionRow, TenantRow, body_in_block};
+use crate::rows::{
+    Mark, ReceivedRow, SessionRow, Stage, SubscriptionRow, TenantRow, body_in_block,
+};
 use crate::run::{Reference, Run};
 use crate::session::{StoredSubscription, SubscriptionState, TenantFigures};
 
@@ -54,7 +56,9 @@ pub(crate) fn subscriptions(
 ) -> Result<Vec<StoredSubscription>, RowError> {
     let (from, until) = subscriptions_of(tenant, client);
     collect(rows, &from, &until, "subscription", |row, value| {
-        let Row::Subscription { filter, .. } = row else { return None };
+        let Row::Subscription { filter, .. } = row else {
+            return None;
+        };
         read_subscription(filter, value)
     })
 }
@@ -70,7 +74,9 @@ pub(crate) fn received_qos2(
     };
     let row = decoded(ReceivedRow::decode(&value), "received identifiers")?;
     let done = row.0.iter().filter(|received| received.done);
-    Ok(done.filter_map(|received| PacketId::new(received.id)).collect())
+    Ok(done
+        .filter_map(|received| PacketId::new(received.id))
+        .collect())
 }
 
 /// Handshakes of QoS 2 messages that did not end, by sequence.
@@ -86,7 +92,9 @@ pub(crate) fn marks(
         sequence => Row::Mark { client, sequence }.key(tenant),
     };
     collect(rows, &from, &until, "mark", |row, value| {
-        let Row::Mark { sequence, .. } = row else { return None };
+        let Row::Mark { sequence, .. } = row else {
+            return None;
+        };
         Some((sequence, Mark::decode(value)?))
     })
 }
@@ -120,7 +128,10 @@ pub(crate) fn fetch(
         now_ms,
         bytes: 0,
         blocks: BTreeMap::new(),
-        fetched: Fetched { next: from.max(start.min(session.next)), ..Fetched::default() },
+        fetched: Fetched {
+            next: from.max(start.min(session.next)),
+            ..Fetched::default()
+        },
     };
     fetch.skip_dropped(from, start.min(session.next));
     for (last, run) in runs(rows, tenant, client, start, until, bounds.messages_max)? {
@@ -162,7 +173,9 @@ fn runs(
 
 /// A run and its last sequence.
 pub(crate) fn read_run(key: &[u8], value: &[u8]) -> Option<(u64, Run)> {
-    let (_, Row::Queue { last, .. }) = Row::parse(key)? else { return None };
+    let (_, Row::Queue { last, .. }) = Row::parse(key)? else {
+        return None;
+    };
     Some((last, Run::decode(value)?))
 }
 
@@ -181,7 +194,11 @@ struct Fetch<'a> {
 impl Fetch<'_> {
     /// What lies between the asked sequence and the queue's first was dropped.
     fn skip_dropped(&mut self, from: u64, start: u64) {
-        let released: Vec<u64> = self.marks.range(from..start.max(from)).map(|(at, _)| *at).collect();
+        let released: Vec<u64> = self
+            .marks
+            .range(from..start.max(from))
+            .map(|(at, _)| *at)
+            .collect();
         let mut at = from;
         for sequence in released {
             self.skip(at..sequence);
@@ -220,7 +237,10 @@ impl Fetch<'_> {
     }
 
     fn take(&mut self, sequence: u64, run: &Run, reference: &Reference) -> Result<(), RowError> {
-        let block = self.block(BlockId { index: run.index, chunk: reference.chunk })?;
+        let block = self.block(BlockId {
+            index: run.index,
+            chunk: reference.chunk,
+        })?;
         let body = body_in_block(&block, reference.offset, reference.len);
         let message = body.as_ref().and_then(decode_body);
         let (message, writer) = decoded(message, "body")?;
@@ -279,16 +299,16 @@ fn collect<T>(
 ) -> Result<Vec<T>, RowError> {
     let mut found = Vec::new();
     let mut damaged = false;
-    rows.scan(from, until, &mut |key, value| {
-        match Row::parse(key).and_then(|(_, row)| read(row, value)) {
-            Some(item) => {
-                found.push(item);
-                ControlFlow::Continue(())
-            }
-            None => {
-                damaged = true;
-                ControlFlow::Break(())
-            }
+    rows.scan(from, until, &mut |key, value| match Row::parse(key)
+        .and_then(|(_, row)| read(row, value))
+    {
+        Some(item) => {
+            found.push(item);
+            ControlFlow::Continue(())
+        }
+        None => {
+            damaged = true;
+            ControlFlow::Break(())
         }
     })?;
     decoded((!damaged).then_some(found), what)
@@ -331,5 +351,5 @@ fn options_from(byte: u8) -> Option<SubscriptionOptions> {
 }
 
 fn decoded<T>(value: Option<T>, what: &'static str) -> Result<T, RowError> {
-    value.ok_or(RowError::undecodable(what))
+    value.ok_or_else(|| RowError::undecodable(what))
 }

@@ -55,7 +55,7 @@ pub struct QueueBounds {
 }
 
 impl Default for QueueBounds {
-    /// 1,000 messages, 64 MiB, the oldest give way.
+    /// 1,000 messages, 64 `MiB`, the oldest give way.
     fn default() -> Self {
         Self {
             messages_max: 1_000,

@@ -19,7 +19,7 @@ use crate::session::{Owner, OwnerEpoch, SessionIncarnation};
 const PARTS: usize = 64;
 
 /// A client of a tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionKey {
     tenant: TenantId,
     client: Box<[u8]>,
@@ -27,11 +27,17 @@ pub(crate) struct SessionKey {
 
 impl SessionKey {
     pub(crate) fn new(tenant: TenantId, client: &ClientId) -> Self {
-        Self { tenant, client: client.as_bytes().into() }
+        Self {
+            tenant,
+            client: client.as_bytes().into(),
+        }
     }
 
     pub(crate) fn of_bytes(tenant: TenantId, client: &[u8]) -> Self {
-        Self { tenant, client: client.into() }
+        Self {
+            tenant,
+            client: client.into(),
+        }
     }
 
     pub(crate) fn tenant(&self) -> TenantId {
@@ -97,7 +103,11 @@ impl Registry {
         let hasher = RandomState::new();
         let part = || RwLock::new(HashMap::with_hasher(hasher.clone()));
         let parts = std::iter::repeat_with(part).take(PARTS).collect();
-        Self { hasher, parts, len: AtomicUsize::new(0) }
+        Self {
+            hasher,
+            parts,
+            len: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -117,7 +127,9 @@ impl Registry {
     /// Removes the owner if it is still this one.
     pub(crate) fn remove(&self, key: &SessionKey, ownership: Ownership) -> bool {
         let mut part = self.part(key.tenant, &key.client).write();
-        let ours = part.get(key).is_some_and(|registered| registered.ownership == ownership);
+        let ours = part
+            .get(key)
+            .is_some_and(|registered| registered.ownership == ownership);
         if ours {
             part.remove(key);
             self.len.fetch_sub(1, Ordering::Relaxed);
@@ -132,7 +144,10 @@ impl Registry {
         client: &[u8],
         read: impl FnOnce(&Registered) -> R,
     ) -> Option<R> {
-        self.part(tenant, client).read().get(&SessionKeyRef { tenant, client }).map(read)
+        self.part(tenant, client)
+            .read()
+            .get(&SessionKeyRef { tenant, client })
+            .map(read)
     }
 
     /// The owner.
@@ -172,7 +187,10 @@ mod tests {
     }
 
     fn ownership(epoch: u64) -> Ownership {
-        Ownership { incarnation: SessionIncarnation(1), epoch: OwnerEpoch(epoch) }
+        Ownership {
+            incarnation: SessionIncarnation(1),
+            epoch: OwnerEpoch(epoch),
+        }
     }
 
     #[test]
@@ -180,10 +198,21 @@ mod tests {
         let registry = Registry::new();
         let client = ClientId::try_from("c").unwrap();
         let [a, b] = [1, 2].map(|byte| TenantId::from_bytes([byte; 16]));
-        assert!(registry.insert(SessionKey::new(a, &client), registered(1)).is_none());
-        assert!(registry.insert(SessionKey::new(b, &client), registered(2)).is_none());
+        assert!(
+            registry
+                .insert(SessionKey::new(a, &client), registered(1))
+                .is_none()
+        );
+        assert!(
+            registry
+                .insert(SessionKey::new(b, &client), registered(2))
+                .is_none()
+        );
         let owner = |tenant| registry.with(tenant, b"c", |found| found.ownership);
-        assert_eq!((owner(a), owner(b)), (Some(ownership(1)), Some(ownership(2))));
+        assert_eq!(
+            (owner(a), owner(b)),
+            (Some(ownership(1)), Some(ownership(2)))
+        );
     }
 
     #[test]

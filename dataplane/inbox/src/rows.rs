@@ -25,7 +25,9 @@ pub(crate) struct TenantRow {
 impl TenantRow {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut row = Writer::with_capacity(64);
-        row.byte(FORM).number(self.sessions).number(self.subscriptions);
+        row.byte(FORM)
+            .number(self.sessions)
+            .number(self.subscriptions);
         row.number(self.queue_messages).number(self.queue_bytes);
         row.number(self.last_incarnation).number(self.block_index);
         row.number(u64::from(self.block_chunk));
@@ -104,7 +106,9 @@ impl SessionRow {
     pub(crate) fn is_alive(&self, now_ms: u64) -> bool {
         match self.presence {
             Presence::Online | Presence::Offline { due_ms: None } => true,
-            Presence::Offline { due_ms: Some(due_ms) } => due_ms > now_ms,
+            Presence::Offline {
+                due_ms: Some(due_ms),
+            } => due_ms > now_ms,
             Presence::Ended => false,
         }
     }
@@ -115,16 +119,24 @@ impl SessionRow {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut row = Writer::with_capacity(96);
-        row.byte(FORM).long(self.incarnation).long(self.epoch).raw(self.principal.as_bytes());
+        row.byte(FORM)
+            .long(self.incarnation)
+            .long(self.epoch)
+            .raw(self.principal.as_bytes());
         match self.presence {
             Presence::Online => row.byte(0),
             Presence::Offline { due_ms: None } => row.byte(1),
-            Presence::Offline { due_ms: Some(due_ms) } => row.byte(2).long(due_ms),
+            Presence::Offline {
+                due_ms: Some(due_ms),
+            } => row.byte(2).long(due_ms),
             Presence::Ended => row.byte(3),
         };
-        row.word(self.expiry_seconds).number(self.cursor).number(self.next);
+        row.word(self.expiry_seconds)
+            .number(self.cursor)
+            .number(self.next);
         row.number(self.queue_bytes).number(self.sent_below);
-        row.number(u64::from(self.subscriptions)).number(self.publish_next);
+        row.number(u64::from(self.subscriptions))
+            .number(self.publish_next);
         row.finish()
     }
 
@@ -137,7 +149,9 @@ impl SessionRow {
             presence: match row.byte()? {
                 0 => Presence::Online,
                 1 => Presence::Offline { due_ms: None },
-                2 => Presence::Offline { due_ms: Some(row.long()?) },
+                2 => Presence::Offline {
+                    due_ms: Some(row.long()?),
+                },
                 3 => Presence::Ended,
                 _ => return None,
             },
@@ -179,7 +193,10 @@ impl SubscriptionRow {
             Stage::Leaving => 2,
         };
         let mut row = Writer::with_capacity(8);
-        row.byte(FORM).byte(stage).byte(self.options).number(u64::from(self.subscription_id));
+        row.byte(FORM)
+            .byte(stage)
+            .byte(self.options)
+            .number(u64::from(self.subscription_id));
         row.finish()
     }
 
@@ -243,7 +260,9 @@ impl ReceivedRow {
         let mut row = Writer::with_capacity(8 + 6 * self.0.len());
         row.byte(FORM).count(self.0.len());
         for received in &self.0 {
-            row.short(received.id).number(received.number).flag(received.done);
+            row.short(received.id)
+                .number(received.number)
+                .flag(received.done);
         }
         row.finish()
     }
@@ -253,7 +272,11 @@ impl ReceivedRow {
         let count = row.count()?;
         let mut ids = Vec::with_capacity(count);
         for _ in 0..count {
-            ids.push(ReceivedId { id: row.short()?, number: row.number()?, done: row.flag()? });
+            ids.push(ReceivedId {
+                id: row.short()?,
+                number: row.number()?,
+                done: row.flag()?,
+            });
         }
         row.end(Self(ids))
     }
@@ -350,7 +373,9 @@ mod tests {
             incarnation: 3,
             epoch: 4,
             principal: PrincipalId::from_bytes([0x11; 16]),
-            presence: Presence::Offline { due_ms: Some(0x0102) },
+            presence: Presence::Offline {
+                due_ms: Some(0x0102),
+            },
             expiry_seconds: 60,
             cursor: 5,
             next: 300,
@@ -363,7 +388,11 @@ mod tests {
 
     #[test]
     fn values_are_golden() {
-        let received = ReceivedRow(vec![ReceivedId { id: 258, number: 2, done: true }]);
+        let received = ReceivedRow(vec![ReceivedId {
+            id: 258,
+            number: 2,
+            done: true,
+        }]);
         let publisher = PublisherRow {
             floor: 1,
             stored: vec![(2, Progress::Complete), (3, Progress::UpTo(b"c".to_vec()))],
@@ -377,8 +406,11 @@ mod tests {
             block_index: 6,
             block_chunk: 7,
         };
-        let subscription =
-            SubscriptionRow { stage: Stage::Confirmed, options: 0x2E, subscription_id: 300 };
+        let subscription = SubscriptionRow {
+            stage: Stage::Confirmed,
+            options: 0x2E,
+            subscription_id: 300,
+        };
         let cases = [
             (
                 session().encode(),

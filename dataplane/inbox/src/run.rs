@@ -32,7 +32,11 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     pub(crate) fn write(&self, out: &mut Writer) {
-        let ids = if self.subscription_ids.is_empty() { 0 } else { FLAG_IDS };
+        let ids = if self.subscription_ids.is_empty() {
+            0
+        } else {
+            FLAG_IDS
+        };
         let retain = if self.retain { FLAG_RETAIN } else { 0 };
         out.byte(self.qos.as_u8() | retain | ids);
         if ids != 0 {
@@ -56,7 +60,11 @@ impl Delivery {
         }
         let qos = Qos::try_from(flags & FLAG_QOS).ok()?;
         let queued = qos != Qos::AtMostOnce;
-        queued.then_some(Self { qos, retain: flags & FLAG_RETAIN != 0, subscription_ids })
+        queued.then_some(Self {
+            qos,
+            retain: flags & FLAG_RETAIN != 0,
+            subscription_ids,
+        })
     }
 }
 
@@ -93,7 +101,11 @@ impl Run {
                 delivery: Delivery::read(&mut reader)?,
             });
         }
-        reader.end(Self { index: header.index, stored_at_ms: header.stored_at_ms, references })
+        reader.end(Self {
+            index: header.index,
+            stored_at_ms: header.stored_at_ms,
+            references,
+        })
     }
 
     /// The sequence of the first reference, if the last one's is `last`.
@@ -106,7 +118,13 @@ impl Run {
     pub(crate) fn blocks(&self) -> Vec<BlockId> {
         let mut chunks: Vec<u32> = self.references.iter().map(|at| at.chunk).collect();
         chunks.dedup();
-        chunks.into_iter().map(|chunk| BlockId { index: self.index, chunk }).collect()
+        chunks
+            .into_iter()
+            .map(|chunk| BlockId {
+                index: self.index,
+                chunk,
+            })
+            .collect()
     }
 }
 
@@ -130,7 +148,9 @@ impl Header {
             count: reader.word()?,
             last_chunk: reader.word()?,
         };
-        (1..=RUN_REFERENCES_MAX).contains(&header.count).then_some(header)
+        (1..=RUN_REFERENCES_MAX)
+            .contains(&header.count)
+            .then_some(header)
     }
 
     fn write(self) -> Vec<u8> {
@@ -148,7 +168,12 @@ pub(crate) struct RunBytes(Vec<u8>);
 impl RunBytes {
     /// A run of one.
     pub(crate) fn new(index: u64, stored_at_ms: u64, reference: &Reference) -> Self {
-        let header = Header { index, stored_at_ms, count: 1, last_chunk: reference.chunk };
+        let header = Header {
+            index,
+            stored_at_ms,
+            count: 1,
+            last_chunk: reference.chunk,
+        };
         let mut value = header.write();
         value.extend_from_slice(&encode_reference(reference));
         Self(value)
@@ -161,7 +186,11 @@ impl RunBytes {
         if header.index != index || header.count >= RUN_REFERENCES_MAX {
             return None;
         }
-        let longer = Header { count: header.count + 1, last_chunk: reference.chunk, ..header };
+        let longer = Header {
+            count: header.count + 1,
+            last_chunk: reference.chunk,
+            ..header
+        };
         let mut appended = longer.write();
         appended.extend_from_slice(&value[HEADER_LEN..]);
         appended.extend_from_slice(&encode_reference(reference));
@@ -175,7 +204,8 @@ impl RunBytes {
 
 fn encode_reference(reference: &Reference) -> Vec<u8> {
     let mut out = Writer::with_capacity(16);
-    out.number(u64::from(reference.chunk)).number(u64::from(reference.offset));
+    out.number(u64::from(reference.chunk))
+        .number(u64::from(reference.offset));
     out.number(u64::from(reference.len));
     reference.delivery.write(&mut out);
     out.finish()
@@ -195,7 +225,10 @@ mod tests {
             delivery: Delivery {
                 qos: Qos::ExactlyOnce,
                 retain: true,
-                subscription_ids: ids.iter().filter_map(|id| SubscriptionId::new(*id)).collect(),
+                subscription_ids: ids
+                    .iter()
+                    .filter_map(|id| SubscriptionId::new(*id))
+                    .collect(),
             },
         }
     }
@@ -203,7 +236,8 @@ mod tests {
     #[test]
     fn a_run_is_golden() {
         let run = RunBytes::new(2, 3, &reference(0, &[]));
-        let (run, new_block) = RunBytes::append(run.as_bytes(), 2, &reference(1, &[5, 200])).unwrap();
+        let (run, new_block) =
+            RunBytes::append(run.as_bytes(), 2, &reference(1, &[5, 200])).unwrap();
         assert!(new_block);
         assert_eq!(
             encode_hex(run.as_bytes()),
@@ -217,7 +251,9 @@ mod tests {
         let mut run = RunBytes::new(2, 3, &reference(0, &[]));
         assert!(RunBytes::append(run.as_bytes(), 3, &reference(0, &[])).is_none());
         for _ in 1..RUN_REFERENCES_MAX {
-            run = RunBytes::append(run.as_bytes(), 2, &reference(0, &[])).unwrap().0;
+            run = RunBytes::append(run.as_bytes(), 2, &reference(0, &[]))
+                .unwrap()
+                .0;
         }
         assert!(RunBytes::append(run.as_bytes(), 2, &reference(0, &[])).is_none());
         assert_eq!(Run::decode(run.as_bytes()).unwrap().blocks().len(), 1);

@@ -19,6 +19,7 @@ use tessera_tenancy::TenantId;
 use crate::answer::{Answer, Removed};
 use crate::apply::Machine;
 use crate::command::Command;
+use crate::due::DueTenants;
 use crate::keys::client_key_rest;
 use crate::query;
 use crate::registry::{Registry, SessionKey};
@@ -65,8 +66,10 @@ struct Inner {
     transient_epoch: AtomicU64,
     /// Sessions that may be online in the group without an owner here.
     abandoned: Mutex<Vec<SessionKey>>,
-    /// Some of those were not noted: look through all.
-    look_for_abandoned: AtomicBool,
+    /// Tenants with sessions that end.
+    due: Arc<DueTenants>,
+    /// Look through all rows: not all that ends or is abandoned is known.
+    look_around: AtomicBool,
     round: tokio::sync::Mutex<Round>,
 }
 
@@ -74,29 +77,41 @@ impl Inbox {
     /// Opens the store; on return this node leads every shard of it.
     pub async fn open(engine: &Engine, options: InboxOptions) -> Result<Self, OpenError> {
         let registry = Arc::new(Registry::new());
-        let make = |_| Machine::new(Arc::clone(&registry));
-        let store = engine.open_store(StoreKind::Inbox, options.ranges, make).await?;
+        let due = Arc::new(DueTenants::default());
+        let make = |_| Machine::new(Arc::clone(&registry), Arc::clone(&due));
+        let store = engine
+            .open_store(StoreKind::Inbox, options.ranges, make)
+            .await?;
         let inner = Inner {
             store,
             registry,
             turns: Turns::default(),
             transient_epoch: AtomicU64::new(1),
             abandoned: Mutex::default(),
+            due,
             // Who was online when the last process ended is not any more.
-            look_for_abandoned: AtomicBool::new(true),
+            look_around: AtomicBool::new(true),
             round: tokio::sync::Mutex::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Whether a connection owns a session of this client, persistent or transient.
     pub fn is_online(&self, tenant: TenantId, client: &ClientId) -> bool {
-        self.inner.registry.with(tenant, client.as_bytes(), |_| ()).is_some()
+        self.inner
+            .registry
+            .with(tenant, client.as_bytes(), |_| ())
+            .is_some()
     }
 
     /// What the tenant has in this store, as far as this node has applied.
     pub fn figures(&self, tenant: TenantId) -> Result<TenantFigures, ReadError> {
-        self.inner.store.shard_for(tenant, &[]).read(|rows| query::figures(rows, tenant))
+        self.inner
+            .store
+            .shard_for(tenant, &[])
+            .read(|rows| query::figures(rows, tenant))
     }
 
     /// Gives a QoS 0 message to the owner of an online persistent session. No I/O; order is that of
@@ -109,9 +124,15 @@ impl Inbox {
         message: &Arc<Message>,
         grant: &LiveGrant<'_>,
     ) -> LiveOutcome {
-        let found = self.inner.registry.with(tenant, client.as_bytes(), |registered| {
-            (Arc::clone(&registered.owner), registered.ownership.incarnation)
-        });
+        let found = self
+            .inner
+            .registry
+            .with(tenant, client.as_bytes(), |registered| {
+                (
+                    Arc::clone(&registered.owner),
+                    registered.ownership.incarnation,
+                )
+            });
         match found {
             None => LiveOutcome::Offline,
             Some((_, other)) if other != incarnation => LiveOutcome::NoSubscription,
@@ -133,7 +154,9 @@ impl Inbox {
         client: &[u8],
         command: Command<'_>,
     ) -> Result<Answer, ProposeError> {
-        let proposal = self.shard(tenant, client).submit(Scope::Tenant(tenant), command.encode())?;
+        let proposal = self
+            .shard(tenant, client)
+            .submit(Scope::Tenant(tenant), command.encode())?;
         let answer = proposal.await?;
         Ok(Answer::decode(&answer).unwrap_or(Answer::Malformed))
     }
@@ -151,7 +174,9 @@ impl Inbox {
 
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inbox").field("registry", &self.inner.registry).finish_non_exhaustive()
+        f.debug_struct("Inbox")
+            .field("registry", &self.inner.registry)
+            .finish_non_exhaustive()
     }
 }
 
@@ -169,7 +194,12 @@ fn discarded_routes(
     let incarnation = SessionIncarnation(removed.incarnation);
     for filter in &removed.filters {
         if let Some(filter) = query::read_filter(filter) {
-            into.push(DiscardedRoute { tenant, client: client.clone(), incarnation, filter });
+            into.push(DiscardedRoute {
+                tenant,
+                client: client.clone(),
+                incarnation,
+                filter,
+            });
         }
     }
 }

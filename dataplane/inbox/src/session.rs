@@ -3,9 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tessera_mqtt::{
-    ClientId, FilterSpec, Message, PacketId, SubscriptionId, SubscriptionOptions,
-};
+use tessera_mqtt::{ClientId, FilterSpec, Message, PacketId, SubscriptionId, SubscriptionOptions};
 use tessera_tenancy::{PrincipalId, TenantId};
 
 /// A Session Expiry Interval that never passes (MQTT 5, 3.1.2.11.2).
@@ -115,6 +113,9 @@ pub struct Attached {
     pub received_qos2: Vec<PacketId>,
     /// The first sequence that is not acknowledged: where delivery resumes.
     pub cursor: u64,
+    /// Sequences below may have been sent by an earlier connection: send them with DUP
+    /// (MQTT-3.3.1-1). Those from here on were never sent.
+    pub sent_below: u64,
     /// Sequences whose PUBREC was stored and whose PUBCOMP is due: send PUBREL. In order.
     pub released: Vec<u64>,
     /// Routes of a session that was discarded: to be removed in dist.

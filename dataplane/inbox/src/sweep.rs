@@ -1,8 +1,5 @@
-//! Looking for sessions whose time has passed, tenant by tenant, in bounded steps.
-//!
-//! A step takes a few sessions of a tenant and goes on to the next, so that a tenant with a million
-//! of them delays the others by one step, not by a million. A tenant without rows costs nothing,
-//! one with rows and nothing due costs two seeks a round.
+//! What background steps look for: the sessions of a tenant whose time has passed, and, once after
+//! a start, what every tenant has.
 
 use std::ops::ControlFlow;
 
@@ -12,19 +9,13 @@ use tessera_tenancy::TenantId;
 use crate::keys::{Row, Span, due_until, online_of};
 use crate::registry::SessionKey;
 
-/// Tenants that one step visits.
-const TENANTS_MAX: usize = 128;
+/// Tenants that one step of a look around visits.
+const TENANTS_MAX: usize = 256;
 
-/// Sessions of one tenant that one step ends.
-const DUE_PER_TENANT_MAX: usize = 32;
-
-/// Sessions of all tenants that one step ends.
-const DUE_MAX: usize = 256;
-
-/// Online sessions that one step looks at.
+/// Online sessions that one step of a look around brings.
 const ONLINE_MAX: usize = 1_024;
 
-/// Where a round is in one shard.
+/// Where a look around is in one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Position {
     /// The smallest tenant that was not visited.
@@ -33,67 +24,94 @@ pub(crate) struct Position {
     online: Option<Vec<u8>>,
 }
 
-/// What one step found.
+/// What one step of a look around found.
 #[derive(Debug, Default)]
-pub(crate) struct SweepPage {
-    /// Sessions to expire.
-    pub(crate) due: Vec<SessionKey>,
+pub(crate) struct Around {
+    /// When the first session of each tenant ends.
+    pub(crate) dues: Vec<(TenantId, u64)>,
     /// Sessions that are online as far as the group knows.
     pub(crate) online: Vec<SessionKey>,
     /// Where the next step starts; `None`: the shard is through.
     pub(crate) next: Option<Position>,
 }
 
-/// One step from `position` on. Online sessions are looked for only if asked.
-pub(crate) fn sweep(
-    rows: &dyn Rows,
-    position: &Position,
-    now_ms: u64,
-    with_online: bool,
-) -> Result<SweepPage, RowError> {
-    let mut page = SweepPage::default();
+/// One step of a look around from `position` on.
+pub(crate) fn look_around(rows: &dyn Rows, position: &Position) -> Result<Around, RowError> {
+    let mut around = Around::default();
     let mut position = position.clone();
     for _ in 0..TENANTS_MAX {
-        let Some(tenant) = tenant_from(rows, &position.tenant)? else { return Ok(page) };
+        let Some(tenant) = tenant_from(rows, &position.tenant)? else {
+            return Ok(around);
+        };
         if *tenant.as_bytes() != position.tenant {
-            position = Position { tenant: *tenant.as_bytes(), online: None };
+            position = Position {
+                tenant: *tenant.as_bytes(),
+                online: None,
+            };
         }
-        if position.online.is_none() {
-            let due = clients(rows, &due_until(tenant, now_ms), DUE_PER_TENANT_MAX)?;
-            page.due.extend(due.into_iter().map(|(_, key)| key));
-        }
-        if with_online && sweep_online(rows, tenant, &mut position, &mut page)? {
+        around
+            .dues
+            .extend(first_due(rows, tenant)?.map(|due_ms| (tenant, due_ms)));
+        if look_at_online(rows, tenant, &mut position, &mut around)? {
             break;
         }
         let Some(next) = u128::from_be_bytes(position.tenant).checked_add(1) else {
-            return Ok(page);
+            return Ok(around);
         };
-        position = Position { tenant: next.to_be_bytes(), online: None };
-        if page.due.len() >= DUE_MAX {
-            break;
-        }
+        position = Position {
+            tenant: next.to_be_bytes(),
+            online: None,
+        };
     }
-    page.next = Some(position);
-    Ok(page)
+    around.next = Some(position);
+    Ok(around)
+}
+
+/// When the first session of a tenant ends.
+pub(crate) fn first_due(rows: &dyn Rows, tenant: TenantId) -> Result<Option<u64>, RowError> {
+    let mut first = None;
+    let (from, until) = due_until(tenant, u64::MAX);
+    rows.scan(&from, &until, &mut |key, _| {
+        if let Some((_, Row::Due { due_ms, .. })) = Row::parse(key) {
+            first = Some(due_ms);
+        }
+        ControlFlow::Break(())
+    })?;
+    Ok(first)
+}
+
+/// Up to so many sessions of a tenant whose time has passed, and whether there are more.
+pub(crate) fn due_sessions(
+    rows: &dyn Rows,
+    tenant: TenantId,
+    now_ms: u64,
+    max: usize,
+) -> Result<(Vec<SessionKey>, bool), RowError> {
+    let mut found = clients(rows, &due_until(tenant, now_ms), max + 1)?;
+    let more = found.len() > max;
+    found.truncate(max);
+    Ok((found.into_iter().map(|(_, key)| key).collect(), more))
 }
 
 /// Takes online sessions of a tenant; `true` if the step is full and the tenant goes on.
-fn sweep_online(
+fn look_at_online(
     rows: &dyn Rows,
     tenant: TenantId,
     position: &mut Position,
-    page: &mut SweepPage,
+    around: &mut Around,
 ) -> Result<bool, RowError> {
     let (start, until) = online_of(tenant);
     let from = position.online.take().unwrap_or(start);
-    let room = ONLINE_MAX.saturating_sub(page.online.len());
+    let room = ONLINE_MAX.saturating_sub(around.online.len());
     let found = clients(rows, &(from.clone(), until), room)?;
     let full = found.len() >= room;
     if full {
-        let last = found.last().map_or(from, |(key, _)| [&key[..], &[0]].concat());
+        let last = found
+            .last()
+            .map_or(from, |(key, _)| [&key[..], &[0]].concat());
         position.online = Some(last);
     }
-    page.online.extend(found.into_iter().map(|(_, key)| key));
+    around.online.extend(found.into_iter().map(|(_, key)| key));
     Ok(full)
 }
 
@@ -101,7 +119,9 @@ fn sweep_online(
 fn tenant_from(rows: &dyn Rows, from: &[u8; 16]) -> Result<Option<TenantId>, RowError> {
     let mut found = None;
     rows.scan(from, &[], &mut |key, _| {
-        found = key.first_chunk().map(|tenant| TenantId::from_bytes(*tenant));
+        found = key
+            .first_chunk()
+            .map(|tenant| TenantId::from_bytes(*tenant));
         ControlFlow::Break(())
     })?;
     Ok(found)
@@ -124,4 +144,122 @@ fn clients(
         ControlFlow::Continue(())
     })?;
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory_rows::MemoryRows;
+
+    fn tenant(number: u8) -> TenantId {
+        TenantId::from_bytes([number; 16])
+    }
+
+    fn rows(of: &[(u8, Row<'_>)]) -> MemoryRows {
+        let rows = of
+            .iter()
+            .map(|(number, row)| (row.key(tenant(*number)), Vec::new()));
+        MemoryRows(rows.collect())
+    }
+
+    #[test]
+    fn a_look_around_meets_every_online_session_and_first_due_once() {
+        let names: Vec<String> = (0..ONLINE_MAX * 2 + 3)
+            .map(|at| format!("c{at:05}"))
+            .collect();
+        let mut of: Vec<(u8, Row<'_>)> = names
+            .iter()
+            .map(|name| {
+                (
+                    0xFF,
+                    Row::Online {
+                        client: name.as_bytes(),
+                    },
+                )
+            })
+            .collect();
+        of.push((1, Row::Online { client: b"first" }));
+        of.push((
+            2,
+            Row::Due {
+                due_ms: 9,
+                client: b"b",
+            },
+        ));
+        of.push((
+            2,
+            Row::Due {
+                due_ms: 7,
+                client: b"c",
+            },
+        ));
+        of.push((3, Row::Tenant));
+        let rows = rows(&of);
+        let (mut online, mut dues, mut steps) = (Vec::new(), Vec::new(), 0);
+        let mut position = Some(Position::default());
+        while let Some(from) = position.take() {
+            let around = look_around(&rows, &from).unwrap();
+            online.extend(around.online);
+            dues.extend(around.dues);
+            position = around.next;
+            steps += 1;
+        }
+        assert_eq!((online.len(), steps), (names.len() + 1, 3));
+        online.dedup();
+        assert_eq!(online.len(), names.len() + 1);
+        assert_eq!(dues, [(tenant(2), 7)]);
+    }
+
+    #[test]
+    fn due_sessions_are_those_of_the_tenant_up_to_now() {
+        let rows = rows(&[
+            (
+                1,
+                Row::Due {
+                    due_ms: 1,
+                    client: b"other",
+                },
+            ),
+            (
+                2,
+                Row::Due {
+                    due_ms: 1,
+                    client: b"a",
+                },
+            ),
+            (
+                2,
+                Row::Due {
+                    due_ms: 2,
+                    client: b"b",
+                },
+            ),
+            (
+                2,
+                Row::Due {
+                    due_ms: 3,
+                    client: b"c",
+                },
+            ),
+            (
+                3,
+                Row::Due {
+                    due_ms: 1,
+                    client: b"other",
+                },
+            ),
+        ]);
+        let names = |now_ms, max| {
+            let (keys, more) = due_sessions(&rows, tenant(2), now_ms, max).unwrap();
+            (
+                keys.iter()
+                    .map(|key| key.client().to_vec())
+                    .collect::<Vec<_>>(),
+                more,
+            )
+        };
+        assert_eq!(names(2, 5), (vec![b"a".to_vec(), b"b".to_vec()], false));
+        assert_eq!(names(3, 2), (vec![b"a".to_vec(), b"b".to_vec()], true));
+        assert_eq!(names(0, 2), (vec![], false));
+    }
 }

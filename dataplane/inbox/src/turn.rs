@@ -40,7 +40,11 @@ impl Turns {
     pub(crate) async fn enter<'a>(&'a self, key: &'a SessionKey) -> Result<Turn<'a>, Contended> {
         let gate = self.gate(key)?;
         // Made before the wait: dropping it removes the gate even if the wait is given up.
-        let mut turn = Turn { turns: self, key, guard: None };
+        let mut turn = Turn {
+            turns: self,
+            key,
+            guard: None,
+        };
         turn.guard = Some(gate.lock_owned().await);
         Ok(turn)
     }
@@ -65,7 +69,10 @@ impl Drop for Turn<'_> {
         let mut gates = self.turns.gates.lock();
         self.guard = None;
         // Handles are made under this lock only, so a count of one stays one.
-        if gates.get(self.key).is_some_and(|gate| Arc::strong_count(gate) == 1) {
+        if gates
+            .get(self.key)
+            .is_some_and(|gate| Arc::strong_count(gate) == 1)
+        {
             gates.remove(self.key);
         }
     }
@@ -110,11 +117,18 @@ mod tests {
         let turns = Turns::default();
         let a = key("a");
         let _first = turns.enter(&a).await.unwrap();
-        let mut waiting: Vec<_> = (1..WAITING_MAX).map(|_| Box::pin(turns.enter(&a))).collect();
+        let mut waiting: Vec<_> = (1..WAITING_MAX)
+            .map(|_| Box::pin(turns.enter(&a)))
+            .collect();
         for waiter in &mut waiting {
             assert!(futures_poll(waiter.as_mut()).is_none());
         }
-        assert_eq!(turns.enter(&a).await.unwrap_err(), Contended { waiting: WAITING_MAX });
+        assert_eq!(
+            turns.enter(&a).await.unwrap_err(),
+            Contended {
+                waiting: WAITING_MAX
+            }
+        );
     }
 
     fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {

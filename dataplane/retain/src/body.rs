@@ -20,12 +20,18 @@ const FLAG_EXPIRY: u8 = 0b0000_0100;
 /// A message and who wrote it, as bytes.
 pub(crate) fn encode_body(message: &Message, writer: PrincipalId) -> Vec<u8> {
     let mut out = Writer::with_capacity(message.payload.len() + 32);
-    let expiry = if message.expiry_seconds.is_some() { FLAG_EXPIRY } else { 0 };
-    out.byte(message.qos.as_u8() | expiry).raw(writer.as_bytes());
+    let expiry = if message.expiry_seconds.is_some() {
+        FLAG_EXPIRY
+    } else {
+        0
+    };
+    out.byte(message.qos.as_u8() | expiry)
+        .raw(writer.as_bytes());
     if let Some(seconds) = message.expiry_seconds {
         out.word(seconds);
     }
-    out.blob(message.properties.as_bytes()).raw(&message.payload);
+    out.blob(message.properties.as_bytes())
+        .raw(&message.payload);
     out.finish()
 }
 
@@ -80,7 +86,12 @@ pub(crate) fn decode_value(
         expiry_seconds,
         properties,
     };
-    Some(Some(RetainedMessage { message, writer, stored_at_ms, expiry_seconds: left }))
+    Some(Some(RetainedMessage {
+        message,
+        writer,
+        stored_at_ms,
+        expiry_seconds: left,
+    }))
 }
 
 /// What is left of an expiry interval, in whole seconds begun.
@@ -138,7 +149,10 @@ mod tests {
         assert_eq!(left(2_000), Some(59));
         assert_eq!(left(60_999), Some(1));
         assert_eq!(left(61_000), None);
-        assert_eq!(due_of(&encode_body(&message(), WRITER), 1_000), Some(Some(61_000)));
+        assert_eq!(
+            due_of(&encode_body(&message(), WRITER), 1_000),
+            Some(Some(61_000))
+        );
     }
 
     proptest! {

@@ -22,7 +22,11 @@ const EXPIRE: u8 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command<'a> {
     /// The topic has this message now.
-    Put { path: &'a [u8], bounds: RetainBounds, body: &'a [u8] },
+    Put {
+        path: &'a [u8],
+        bounds: RetainBounds,
+        body: &'a [u8],
+    },
     /// The topic has none now.
     Clear { path: &'a [u8] },
     /// Removes some of the messages that have expired by the group's time.
@@ -36,7 +40,10 @@ impl<'a> Command<'a> {
         out.byte(FORM);
         match self {
             Self::Put { path, bounds, body } => {
-                out.byte(PUT).blob(path).number(bounds.messages_max).number(bounds.bytes_max);
+                out.byte(PUT)
+                    .blob(path)
+                    .number(bounds.messages_max)
+                    .number(bounds.bytes_max);
                 out.blob(body);
             }
             Self::Clear { path } => {
@@ -64,7 +71,9 @@ impl<'a> Command<'a> {
                 },
                 body: reader.blob()?,
             },
-            CLEAR => Self::Clear { path: reader.blob()? },
+            CLEAR => Self::Clear {
+                path: reader.blob()?,
+            },
             EXPIRE => Self::Expire,
             _ => return None,
         };
@@ -105,11 +114,18 @@ impl Answer {
         }
         let answer = match reader.byte()? {
             0 => Self::Malformed,
-            1 => Self::Put(PutOutcome::Stored { replaced: reader.byte()? != 0 }),
-            2 => Self::Put(PutOutcome::Cleared { existed: reader.byte()? != 0 }),
+            1 => Self::Put(PutOutcome::Stored {
+                replaced: reader.byte()? != 0,
+            }),
+            2 => Self::Put(PutOutcome::Cleared {
+                existed: reader.byte()? != 0,
+            }),
             3 => Self::Put(PutOutcome::Expired),
             4 => Self::Put(PutOutcome::Full),
-            5 => Self::Expired { messages: reader.number()?, more: reader.byte()? != 0 },
+            5 => Self::Expired {
+                messages: reader.number()?,
+                more: reader.byte()? != 0,
+            },
             _ => return None,
         };
         reader.end(answer)
@@ -123,8 +139,15 @@ mod tests {
     use tessera_tenancy::encode_hex;
 
     fn golden() -> [(Command<'static>, &'static str); 3] {
-        let bounds = RetainBounds { messages_max: 3, bytes_max: 300 };
-        let put = Command::Put { path: b"\x01a", bounds, body: b"body" };
+        let bounds = RetainBounds {
+            messages_max: 3,
+            bytes_max: 300,
+        };
+        let put = Command::Put {
+            path: b"\x01a",
+            bounds,
+            body: b"body",
+        };
         [
             (put, "0101 020161 03 ac02 04626f6479"),
             (Command::Clear { path: b"\x01a" }, "0102 020161"),
@@ -146,9 +169,17 @@ mod tests {
         for (command, _) in golden() {
             let bytes = command.encode();
             for len in 0..bytes.len() {
-                assert_eq!(Command::decode(&bytes[..len]), None, "{command:?} cut to {len}");
+                assert_eq!(
+                    Command::decode(&bytes[..len]),
+                    None,
+                    "{command:?} cut to {len}"
+                );
             }
-            assert_eq!(Command::decode(&[&bytes[..], &[0]].concat()), None, "{command:?}");
+            assert_eq!(
+                Command::decode(&[&bytes[..], &[0]].concat()),
+                None,
+                "{command:?}"
+            );
         }
     }
 
@@ -160,7 +191,10 @@ mod tests {
             Answer::Put(PutOutcome::Cleared { existed: false }),
             Answer::Put(PutOutcome::Expired),
             Answer::Put(PutOutcome::Full),
-            Answer::Expired { messages: 300, more: true },
+            Answer::Expired {
+                messages: 300,
+                more: true,
+            },
         ];
         for answer in answers {
             assert_eq!(Answer::decode(&answer.encode()), Some(answer));

@@ -45,7 +45,8 @@ impl Writer {
 
     /// Length as a number, then the bytes.
     pub(crate) fn blob(&mut self, bytes: &[u8]) -> &mut Self {
-        self.number(u64::try_from(bytes.len()).unwrap_or(u64::MAX)).raw(bytes)
+        self.number(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+            .raw(bytes)
     }
 }
 

@@ -22,4 +22,7 @@ pub enum ExpireError {
     /// The rows could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The shard's answer is not one to this command.
+    #[error("the shard answered in a form that this version does not know")]
+    Answer,
 }

@@ -45,7 +45,10 @@ impl<'a> Row<'a> {
             MESSAGE => Self::Message { path: rest },
             DUE => {
                 let (due, path) = rest.split_first_chunk()?;
-                Self::Due { due_ms: u64::from_be_bytes(*due), path }
+                Self::Due {
+                    due_ms: u64::from_be_bytes(*due),
+                    path,
+                }
             }
             _ => return None,
         };
@@ -91,10 +94,19 @@ mod tests {
         let cases = [
             (Row::Figures, "01"),
             (Row::Message { path: &path }, "020161026263"),
-            (Row::Due { due_ms: 258, path: &path }, "0300000000000001020161026263"),
+            (
+                Row::Due {
+                    due_ms: 258,
+                    path: &path,
+                },
+                "0300000000000001020161026263",
+            ),
         ];
         for (row, golden) in cases {
-            assert_eq!(encode_hex(&row.key(tenant)), format!("{}{golden}", "aa".repeat(16)));
+            assert_eq!(
+                encode_hex(&row.key(tenant)),
+                format!("{}{golden}", "aa".repeat(16))
+            );
         }
     }
 
@@ -111,7 +123,10 @@ mod tests {
             match self.kind {
                 0 => Row::Figures,
                 1 => Row::Message { path: &self.path },
-                _ => Row::Due { due_ms: self.due_ms, path: &self.path },
+                _ => Row::Due {
+                    due_ms: self.due_ms,
+                    path: &self.path,
+                },
             }
         }
 
@@ -122,7 +137,12 @@ mod tests {
 
     /// Tenants and topics made to look like parts of each other's keys.
     fn owned() -> impl Strategy<Value = Owned> {
-        let tenant = prop_oneof![Just([0; 16]), Just([2; 16]), Just([3; 16]), Just([0xFF; 16])];
+        let tenant = prop_oneof![
+            Just([0; 16]),
+            Just([2; 16]),
+            Just([3; 16]),
+            Just([0xFF; 16])
+        ];
         let topic = "[a/\u{1}\u{2}\u{3}$]{1,12}";
         (tenant, 0_u8..3, 0_u64..4, topic).prop_map(|(tenant, kind, due_ms, topic)| Owned {
             tenant,

@@ -5,7 +5,7 @@
 //!   reads what a filter matches, [`Retain::expire`] is the background step.
 //! - `keys`, `path`: rows and how a topic is one (the tables are there). `body`: a stored message.
 //! - `command`: what the log carries. `apply`: how it is obeyed.
-//! - `seek`: a filter as a walk over sorted paths. `query`: reads.
+//! - `seek`: a filter as a walk over sorted paths. `query`: reads. `due`: tenants with what expires.
 //!
 //! # Invariants
 //! - `apply` is deterministic and total: it reads rows, the command and the group's time, nothing else.
@@ -16,8 +16,9 @@
 //! # Decisions
 //! - **Length before bytes in every level**, so that a subtree is a prefix and no character of a
 //!   topic can end a level. The price: topics sort by the length of a level first.
-//! - **Due rows rather than a timer**: a message with an expiry has a second row keyed by its time,
-//!   so that nothing is kept in memory and a step of expiry reads only what it removes.
+//! - **Due rows rather than timers**: a message with an expiry has a second row keyed by its time, and
+//!   memory holds one time for each tenant, known from the commits and, after a start, from one look
+//!   through the rows. A tenant with nothing due costs nothing.
 //! - **Readers hide what has expired** by their own clock; rows go later, by the group's.
 //! - **The figures count stored bytes**: path and value, so that bounds hold for what disks hold.
 //! - A bound that is lowered removes nothing: it refuses what would take more than before.
@@ -27,6 +28,7 @@
 mod apply;
 mod body;
 mod command;
+mod due;
 mod encoding;
 mod error;
 mod keys;

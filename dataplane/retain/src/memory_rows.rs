@@ -19,7 +19,11 @@ impl Rows for MemoryRows {
         if !until.is_empty() && from >= until {
             return Ok(());
         }
-        let until = if until.is_empty() { Bound::Unbounded } else { Bound::Excluded(until) };
+        let until = if until.is_empty() {
+            Bound::Unbounded
+        } else {
+            Bound::Excluded(until)
+        };
         for (key, value) in self.0.range::<[u8], _>((Bound::Included(from), until)) {
             if let ControlFlow::Break(()) = visit(key, value) {
                 break;

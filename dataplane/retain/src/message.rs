@@ -28,7 +28,10 @@ pub struct RetainBounds {
 impl Default for RetainBounds {
     /// 1,000,000 messages, 1 `GiB`.
     fn default() -> Self {
-        Self { messages_max: 1_000_000, bytes_max: 1 << 30 }
+        Self {
+            messages_max: 1_000_000,
+            bytes_max: 1 << 30,
+        }
     }
 }
 

@@ -32,7 +32,9 @@ pub(crate) fn push_level(path: &mut Vec<u8>, level: &[u8]) {
 /// The path of a topic.
 pub(crate) fn path_of(topic: &TopicName) -> Vec<u8> {
     let mut path = Vec::with_capacity(topic.as_bytes().len() + 4);
-    topic.levels().for_each(|level| push_level(&mut path, level));
+    topic
+        .levels()
+        .for_each(|level| push_level(&mut path, level));
     path
 }
 
@@ -126,7 +128,11 @@ mod tests {
 
     #[test]
     fn a_level_has_one_form() {
-        assert_eq!(level_at(&[0xF0, 0, 1, b'a'], 0), None, "short in the long form");
+        assert_eq!(
+            level_at(&[0xF0, 0, 1, b'a'], 0),
+            None,
+            "short in the long form"
+        );
         assert_eq!(level_at(&[0xF1, 0, 0], 0), None);
         assert_eq!(level_at(&[2, b'a'], 0), None, "cut");
         assert!(!is_path(&[]));

@@ -23,8 +23,8 @@ const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Rows that a scan passes over before it seeks instead: a seek costs about as much.
 const SKIPS_MAX: usize = 8;
 
-/// Tenants that one step of expiry looks at.
-const TENANTS_MAX: usize = 128;
+/// Tenants that one step of a look around visits.
+const TENANTS_MAX: usize = 256;
 
 /// The message of a topic, unless it has expired.
 pub(crate) fn get(
@@ -57,7 +57,14 @@ pub(crate) fn matching(
     let walk = Walk::new(filter);
     let start = walk.start();
     let from = after.map_or(start, |cursor| cursor.0.clone());
-    let mut page = Page { walk, limit, now_ms, bytes: 0, looks: 0, found: Matches::default() };
+    let mut page = Page {
+        walk,
+        limit,
+        now_ms,
+        bytes: 0,
+        looks: 0,
+        found: Matches::default(),
+    };
     let end = messages_end(tenant);
     let mut seek = Some(from);
     while let Some(from) = seek.take() {
@@ -69,7 +76,11 @@ pub(crate) fn matching(
             let path = &key[MESSAGE_PREFIX_LEN..];
             if target.as_deref().is_some_and(|target| path < target) {
                 skipped += 1;
-                return if skipped < SKIPS_MAX { ControlFlow::Continue(()) } else { BREAK };
+                return if skipped < SKIPS_MAX {
+                    ControlFlow::Continue(())
+                } else {
+                    BREAK
+                };
             }
             target = None;
             match page.look(path, value) {
@@ -94,31 +105,45 @@ pub(crate) fn matching(
     Ok(page.found)
 }
 
-/// Tenants from `from` on that have messages which have expired, and where the next step starts.
-pub(crate) fn expired_tenants(
-    rows: &dyn Rows,
-    from: [u8; 16],
-    now_ms: u64,
-) -> Result<(Vec<TenantId>, Option<[u8; 16]>), RowError> {
-    let mut expired = Vec::new();
+/// When the first message of a tenant expires.
+pub(crate) fn first_due(rows: &dyn Rows, tenant: TenantId) -> Result<Option<u64>, RowError> {
+    let mut first = None;
+    let (from, until) = due_until(tenant, u64::MAX);
+    rows.scan(&from, &until, &mut |key, _| {
+        if let Some((_, Row::Due { due_ms, .. })) = Row::parse(key) {
+            first = Some(due_ms);
+        }
+        BREAK
+    })?;
+    Ok(first)
+}
+
+/// What one step of a look around found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Around {
+    /// When the first message of each tenant expires.
+    pub(crate) dues: Vec<(TenantId, u64)>,
+    /// The tenant that the next step starts with; `None`: the shard is through.
+    pub(crate) next: Option<[u8; 16]>,
+}
+
+/// One step of a look around from the tenant `from` on.
+pub(crate) fn look_around(rows: &dyn Rows, from: [u8; 16]) -> Result<Around, RowError> {
+    let mut around = Around::default();
     let mut from = from;
     for _ in 0..TENANTS_MAX {
-        let Some(tenant) = first_tenant(rows, &from)? else { return Ok((expired, None)) };
-        let (start, until) = due_until(tenant, now_ms);
-        let mut due = false;
-        rows.scan(&start, &until, &mut |_, _| {
-            due = true;
-            BREAK
-        })?;
-        if due {
-            expired.push(tenant);
-        }
+        let Some(tenant) = first_tenant(rows, &from)? else {
+            return Ok(around);
+        };
+        let due = first_due(rows, tenant)?;
+        around.dues.extend(due.map(|due_ms| (tenant, due_ms)));
         let Some(next) = u128::from_be_bytes(*tenant.as_bytes()).checked_add(1) else {
-            return Ok((expired, None));
+            return Ok(around);
         };
         from = next.to_be_bytes();
     }
-    Ok((expired, Some(from)))
+    around.next = Some(from);
+    Ok(around)
 }
 
 const BREAK: ControlFlow<()> = ControlFlow::Break(());
@@ -168,7 +193,9 @@ impl Page {
 fn first_tenant(rows: &dyn Rows, from: &[u8; 16]) -> Result<Option<TenantId>, RowError> {
     let mut found = None;
     rows.scan(from, &[], &mut |key, _| {
-        found = key.first_chunk().map(|tenant| TenantId::from_bytes(*tenant));
+        found = key
+            .first_chunk()
+            .map(|tenant| TenantId::from_bytes(*tenant));
         BREAK
     })?;
     Ok(found)

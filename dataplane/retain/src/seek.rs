@@ -55,7 +55,10 @@ impl Walk {
         let mut sibling = None;
         for (depth, level) in self.0.iter().enumerate() {
             let wild = !matches!(level, Level::Exact(_));
-            if depth == 0 && wild && let Some(seek) = after_dollar(path)? {
+            if depth == 0
+                && wild
+                && let Some(seek) = after_dollar(path)?
+            {
                 return Some(seek);
             }
             if matches!(level, Level::Hash) {
@@ -78,7 +81,11 @@ impl Walk {
             }
             at = found.end;
         }
-        Some(if at == path.len() { Step::Match } else { turn_back(path, sibling) })
+        Some(if at == path.len() {
+            Step::Match
+        } else {
+            turn_back(path, sibling)
+        })
     }
 
     /// The smallest path below this one that may match, if its levels fit up to `depth`.
@@ -129,8 +136,10 @@ mod tests {
 
     /// The topics that a walk finds, and how many paths it looked at.
     fn walk(filter: &TopicFilter, topics: &[TopicName]) -> (BTreeSet<TopicName>, usize) {
-        let paths: std::collections::BTreeMap<_, _> =
-            topics.iter().map(|topic| (path_of(topic), topic.clone())).collect();
+        let paths: std::collections::BTreeMap<_, _> = topics
+            .iter()
+            .map(|topic| (path_of(topic), topic.clone()))
+            .collect();
         let walk = Walk::new(filter);
         let mut found = BTreeSet::new();
         let mut looks = 0;
@@ -162,7 +171,9 @@ mod tests {
 
     #[test]
     fn wildcards_match_as_the_standard_says() {
-        let topics = ["a", "a/b", "a/b/c", "a/", "/a", "/", "$SYS", "$SYS/a", "b/b", "ab"];
+        let topics = [
+            "a", "a/b", "a/b/c", "a/", "/a", "/", "$SYS", "$SYS/a", "b/b", "ab",
+        ];
         let topics = topics.map(topic);
         let cases: [(&str, &[&str]); 11] = [
             ("#", &["a", "a/b", "a/b/c", "a/", "/a", "/", "b/b", "ab"]),
@@ -195,7 +206,11 @@ mod tests {
         }
         let (found, looks) = walk(&filter("+/state"), &topics);
         assert_eq!(found.len(), 20);
-        assert!(looks <= 20 * 3, "{looks} looks for 20 of {} topics", topics.len());
+        assert!(
+            looks <= 20 * 3,
+            "{looks} looks for 20 of {} topics",
+            topics.len()
+        );
         let (found, looks) = walk(&filter("s7/5/#"), &topics);
         assert_eq!((found.len(), looks), (1, 2));
         let (found, looks) = walk(&filter("none/+/temperature"), &topics);
@@ -203,7 +218,14 @@ mod tests {
     }
 
     fn level() -> impl Strategy<Value = &'static str> {
-        prop_oneof![Just(""), Just("a"), Just("b"), Just("aa"), Just("$x"), Just("é\u{1}")]
+        prop_oneof![
+            Just(""),
+            Just("a"),
+            Just("b"),
+            Just("aa"),
+            Just("$x"),
+            Just("é\u{1}")
+        ]
     }
 
     fn topics() -> impl Strategy<Value = Vec<TopicName>> {

@@ -1,5 +1,7 @@
 //! The store's service: what a node calls.
 
+mod expire;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,13 +12,16 @@ use tessera_tenancy::TenantId;
 use crate::apply::Machine;
 use crate::body::encode_body;
 use crate::command::{Answer, Command};
-use crate::error::{ExpireError, PutError};
+use crate::due::DueTenants;
+use crate::error::PutError;
 use crate::keys::message_key_rest;
 use crate::message::{
-    Expired, MatchCursor, Matches, PutOutcome, PutRequest, RetainedMessage, TenantFigures,
+    MatchCursor, Matches, PutOutcome, PutRequest, RetainedMessage, TenantFigures,
 };
 use crate::path::path_of;
 use crate::query;
+
+use expire::Round;
 
 /// How the store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,21 +41,23 @@ impl Default for RetainOptions {
 #[derive(Clone)]
 pub struct Retain {
     store: Store<Machine>,
+    due: Arc<DueTenants>,
     round: Arc<tokio::sync::Mutex<Round>>,
-}
-
-/// Where the round of expiry over all shards and tenants is.
-#[derive(Debug, Default)]
-struct Round {
-    shard: usize,
-    tenant: [u8; 16],
 }
 
 impl Retain {
     /// Opens the store; on return this node leads every shard of it.
     pub async fn open(engine: &Engine, options: RetainOptions) -> Result<Self, OpenError> {
-        let store = engine.open_store(StoreKind::Retain, options.ranges, |_| Machine).await?;
-        Ok(Self { store, round: Arc::default() })
+        let due = Arc::new(DueTenants::default());
+        let make = |_| Machine::new(Arc::clone(&due));
+        let store = engine
+            .open_store(StoreKind::Retain, options.ranges, make)
+            .await?;
+        Ok(Self {
+            store,
+            due,
+            round: Arc::default(),
+        })
     }
 
     /// Puts a message, or the clearing of its topic if its payload is empty, in line, in the order of
@@ -66,7 +73,11 @@ impl Retain {
             Command::Clear { path: &path }
         } else {
             body = encode_body(&request.message, request.writer);
-            Command::Put { path: &path, bounds: request.bounds, body: &body }
+            Command::Put {
+                path: &path,
+                bounds: request.bounds,
+                body: &body,
+            }
         };
         let shard = self.store.shard_for(tenant, &message_key_rest(&path));
         let proposal = shard.submit(Scope::Tenant(tenant), command.encode())?;
@@ -86,7 +97,9 @@ impl Retain {
         topic: &TopicName,
         now_ms: u64,
     ) -> Result<Option<RetainedMessage>, ReadError> {
-        let shard = self.store.shard_for(tenant, &message_key_rest(&path_of(topic)));
+        let shard = self
+            .store
+            .shard_for(tenant, &message_key_rest(&path_of(topic)));
         shard.read(|rows| query::get(rows, tenant, topic, now_ms))
     }
 
@@ -109,36 +122,6 @@ impl Retain {
     pub fn figures(&self, tenant: TenantId) -> Result<TenantFigures, ReadError> {
         let shard = self.store.shard_for(tenant, &message_key_rest(&[]));
         shard.read(|rows| query::figures(rows, tenant))
-    }
-
-    /// One bounded step of removing messages that have expired, a few hundred of each tenant, so
-    /// that none waits for another. Call it again while [`Expired::more`], then after a pause.
-    /// `now_ms` says where to look; what is removed is decided by the group's own time.
-    pub async fn expire(&self, now_ms: u64) -> Result<Expired, ExpireError> {
-        let mut round = self.round.lock().await;
-        let Some(shard) = self.store.shards().nth(round.shard).cloned() else {
-            *round = Round::default();
-            return Ok(Expired::default());
-        };
-        let (tenants, next) =
-            shard.read(|rows| query::expired_tenants(rows, round.tenant, now_ms))?;
-        let mut proposals = Vec::with_capacity(tenants.len());
-        for tenant in tenants {
-            proposals.push(shard.submit(Scope::Tenant(tenant), Command::Expire.encode())?);
-        }
-        let mut expired = Expired::default();
-        for proposal in proposals {
-            if let Some(Answer::Expired { messages, .. }) = Answer::decode(&proposal.await?) {
-                expired.messages += messages;
-            }
-        }
-        round.shard += usize::from(next.is_none());
-        round.tenant = next.unwrap_or_default();
-        expired.more = round.shard < self.store.shards().count();
-        if !expired.more {
-            *round = Round::default();
-        }
-        Ok(expired)
     }
 }
 

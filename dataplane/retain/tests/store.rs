@@ -1,5 +1,10 @@
 //! The store over a real engine in a temporary folder.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a step of a test that fails ends the test"
+)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,7 +55,9 @@ impl Node {
             Arc::new(move || clock_ms.load(Ordering::Relaxed)),
         ));
         let engine = engine.unwrap();
-        let retain = Retain::open(&engine, RetainOptions { ranges: 2 }).await.unwrap();
+        let retain = Retain::open(&engine, RetainOptions { ranges: 2 })
+            .await
+            .unwrap();
         self.running = Some((engine, retain));
     }
 
@@ -84,17 +91,26 @@ impl Node {
             writer: WRITER,
             bounds: RetainBounds::default(),
         };
-        self.retain().submit_put(whose, &request).unwrap().await.unwrap()
+        self.retain()
+            .submit_put(whose, &request)
+            .unwrap()
+            .await
+            .unwrap()
     }
 
     /// Topics and payloads that a filter matches.
     fn matching(&self, whose: TenantId, filter: &str) -> Vec<(String, String)> {
         let filter = TopicFilter::try_from(filter).unwrap();
-        let page = self.retain().matching(whose, &filter, None, 100, self.now_ms()).unwrap();
+        let page = self
+            .retain()
+            .matching(whose, &filter, None, 100, self.now_ms())
+            .unwrap();
         assert!(page.next.is_none());
         let text = |message: &Message| String::from_utf8(message.payload.to_vec()).unwrap();
         let found = page.messages.iter();
-        found.map(|it| (it.message.topic.to_string(), text(&it.message))).collect()
+        found
+            .map(|it| (it.message.topic.to_string(), text(&it.message)))
+            .collect()
     }
 }
 
@@ -103,24 +119,43 @@ fn tenant(byte: u8) -> TenantId {
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-    expected.iter().map(|(topic, payload)| ((*topic).into(), (*payload).into())).collect()
+    expected
+        .iter()
+        .map(|(topic, payload)| ((*topic).into(), (*payload).into()))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retained_messages_survive_and_cleared_ones_do_not() {
     let mut node = Node::start().await;
     let a = tenant(1);
-    assert_eq!(node.put(a, "s/1", "old").await, PutOutcome::Stored { replaced: false });
-    assert_eq!(node.put(a, "s/1", "new").await, PutOutcome::Stored { replaced: true });
+    assert_eq!(
+        node.put(a, "s/1", "old").await,
+        PutOutcome::Stored { replaced: false }
+    );
+    assert_eq!(
+        node.put(a, "s/1", "new").await,
+        PutOutcome::Stored { replaced: true }
+    );
     node.put(a, "s/2", "cleared").await;
-    assert_eq!(node.put(a, "s/2", "").await, PutOutcome::Cleared { existed: true });
+    assert_eq!(
+        node.put(a, "s/2", "").await,
+        PutOutcome::Cleared { existed: true }
+    );
     node.put(a, "other", "x").await;
     node.restart().await;
     assert_eq!(node.matching(a, "s/#"), pairs(&[("s/1", "new")]));
     let topic = TopicName::try_from("s/1").unwrap();
-    let found = node.retain().get(a, &topic, node.now_ms()).unwrap().unwrap();
+    let found = node
+        .retain()
+        .get(a, &topic, node.now_ms())
+        .unwrap()
+        .unwrap();
     assert_eq!((found.writer, found.stored_at_ms), (WRITER, 1_000_000));
-    assert_eq!((found.message.qos, found.message.retain), (Qos::AtLeastOnce, true));
+    assert_eq!(
+        (found.message.qos, found.message.retain),
+        (Qos::AtLeastOnce, true)
+    );
     assert_eq!(node.retain().figures(a).unwrap().messages, 2);
 }
 
@@ -136,7 +171,10 @@ async fn tenants_with_the_same_topics_never_see_each_other() {
     assert!(node.matching(tenants[0], "#").is_empty());
     assert_eq!(node.matching(tenants[1], "#"), pairs(&[("same", "1")]));
     assert_eq!(node.matching(tenants[2], "+"), pairs(&[("same", "2")]));
-    assert_eq!(node.retain().figures(tenants[0]).unwrap(), TenantFigures::default());
+    assert_eq!(
+        node.retain().figures(tenants[0]).unwrap(),
+        TenantFigures::default()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

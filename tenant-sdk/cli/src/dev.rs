@@ -1,10 +1,11 @@
 //! `tessera dev`: the whole product on one machine, from nothing to the first message.
 //!
 //! # Contents
-//! - [`folder`], [`private_file`], [`keys`], [`state`], [`ports`]: what is on disk, and whose it is.
+//! - [`folder`], [`ephemeral`], [`private_file`], [`keys`], [`state`], [`ports`]: what is on disk, and
+//!   whose it is.
 //! - [`postgres`]: the private database.
-//! - [`process`], [`child`], [`backoff`], [`supervise`]: real child processes, kept running, ended for
-//!   sure.
+//! - [`launch`], [`child`], [`process`], [`backoff`], [`supervise`]: real child processes, kept
+//!   running, ended for sure.
 //! - [`seed`]: tenants and secrets, through the API. [`ready`], [`banner`]: what scripts and people see.
 //! - [`session`]: all of it in order.
 //!
@@ -20,8 +21,10 @@
 mod backoff;
 mod banner;
 mod child;
+mod ephemeral;
 mod folder;
 mod keys;
+mod launch;
 mod ports;
 mod postgres;
 mod private_file;
@@ -83,7 +86,7 @@ pub(crate) struct DevArgs {
 pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listening for signals")?;
     let data_dir = if args.ephemeral {
-        ephemeral_folder()?
+        ephemeral_folder().await?
     } else {
         args.data_dir.clone()
     };
@@ -107,11 +110,14 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     outcome.and(stopped)
 }
 
-fn ephemeral_folder() -> anyhow::Result<PathBuf> {
-    let mut random = [0; 6];
-    getrandom::fill(&mut random).context("no random bytes")?;
-    let name = format!("tessera-dev-{}", tessera_tenancy::encode_hex(&random));
-    Ok(std::env::temp_dir().join(name))
+async fn ephemeral_folder() -> anyhow::Result<PathBuf> {
+    let parent = std::env::temp_dir();
+    let uid = rustix::process::geteuid().as_raw();
+    // What cannot be removed does no harm to this start.
+    ephemeral::remove_abandoned(&parent, uid)
+        .await
+        .unwrap_or_else(|error| say(&format!("removing an abandoned folder: {error}")));
+    ephemeral::new_path(&parent)
 }
 
 /// Progress goes to standard error; standard output is the banner's.

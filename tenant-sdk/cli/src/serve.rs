@@ -80,7 +80,7 @@ struct ProcessArgs {
         long,
         value_name = "FILTER",
         env = "TESSERA_LOG",
-        default_value = "info"
+        default_value = "info,openraft=warn"
     )]
     log: String,
 }

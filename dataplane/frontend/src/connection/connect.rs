@@ -137,7 +137,7 @@ impl Connection {
             tenant,
             identity,
             origin,
-            home: Home::new(attached.session.clone(), attached.cursor, attached.cursor),
+            home: Home::new(attached.session.clone(), attached.cursor, attached.sent_below),
             subscriptions: Subscriptions::default(),
             replay: Replay::default(),
             memo: Memo::default(),

@@ -16,7 +16,9 @@ pub(super) fn acknowledge(
     fence: Fence<'_>,
     below: u64,
 ) -> Result<Answer, RowError> {
-    let Some(mut row) = change.owned(fence)? else { return Ok(Answer::Stale) };
+    let Some(mut row) = change.owned(fence)? else {
+        return Ok(Answer::Stale);
+    };
     let before = row;
     let below = below.min(row.next);
     let more_runs = acknowledge_runs(change, fence.client, &mut row, below)?;
@@ -25,7 +27,11 @@ pub(super) fn acknowledge(
     if row != before {
         change.put_session(fence.client, &row)?;
     }
-    Ok(if more_runs || more_marks { Answer::More } else { Answer::Done })
+    Ok(if more_runs || more_marks {
+        Answer::More
+    } else {
+        Answer::Done
+    })
 }
 
 /// PUBREC or PUBCOMP of one message.
@@ -35,11 +41,16 @@ pub(super) fn mark(
     sequence: u64,
     mark: Mark,
 ) -> Result<Answer, RowError> {
-    let Some(row) = change.owned(fence)? else { return Ok(Answer::Stale) };
+    let Some(row) = change.owned(fence)? else {
+        return Ok(Answer::Stale);
+    };
     if sequence >= row.next {
         return Ok(Answer::Unknown);
     }
-    let key = Row::Mark { client: fence.client, sequence };
+    let key = Row::Mark {
+        client: fence.client,
+        sequence,
+    };
     let known = match change.get(key)? {
         None => None,
         Some(value) => Some(decoded(Mark::decode(&value), "mark")?),
@@ -79,14 +90,21 @@ fn acknowledge_runs(
             return Ok(false);
         }
         change.delete_run(key, &run)?;
+        if change.touches_many_blocks() {
+            break;
+        }
     }
-    Ok(page.more && row.cursor < below)
+    Ok(row.cursor < below)
 }
 
 /// Forgets the handshakes below; whether there are more of them.
 fn forget_marks(change: &mut Change<'_>, client: &[u8], below: u64) -> Result<bool, RowError> {
     let (from, _) = marks_from(change.tenant(), client, 0);
-    let until = Row::Mark { client, sequence: below }.key(change.tenant());
+    let until = Row::Mark {
+        client,
+        sequence: below,
+    }
+    .key(change.tenant());
     let page = change.page(&(from, until), REMOVED_ROWS_MAX, REMOVED_BYTES_MAX)?;
     for (key, _) in &page.rows {
         change.delete_key(key)?;

@@ -7,6 +7,7 @@ use super::remove::remove;
 use crate::answer::{Answer, AttachOutcome, Removed};
 use crate::bounds::SPAN_MAX;
 use crate::command::{Attach, Fence};
+use crate::keys::Row;
 use crate::rows::{Presence, SessionRow};
 use crate::session::EXPIRY_NEVER;
 
@@ -19,14 +20,20 @@ pub(super) fn attach(change: &mut Change<'_>, attach: &Attach<'_>) -> Result<Ans
     let alive = row.is_alive(change.now_ms());
     if alive && row.principal != attach.principal {
         let removed = Removed::default();
-        return Ok(Answer::Attach { outcome: AttachOutcome::OtherPrincipal, removed });
+        return Ok(Answer::Attach {
+            outcome: AttachOutcome::OtherPrincipal,
+            removed,
+        });
     }
     if alive && !attach.clean_start {
         return resume(change, attach, row);
     }
     let (done, removed) = remove(change, attach.client, row)?;
     if !done {
-        return Ok(Answer::Attach { outcome: AttachOutcome::More, removed });
+        return Ok(Answer::Attach {
+            outcome: AttachOutcome::More,
+            removed,
+        });
     }
     begin(change, attach, removed)
 }
@@ -38,7 +45,9 @@ pub(super) fn detach(
     expiry_seconds: Option<u32>,
     sent_below: u64,
 ) -> Result<Answer, RowError> {
-    let Some(mut row) = change.owned(fence)? else { return Ok(Answer::Stale) };
+    let Some(mut row) = change.owned(fence)? else {
+        return Ok(Answer::Stale);
+    };
     row.expiry_seconds = expiry_seconds.unwrap_or(row.expiry_seconds);
     row.sent_below = row.sent_below.max(sent_below.min(row.next));
     leave(change, fence.client, row)
@@ -61,15 +70,27 @@ fn begin(
     removed: Removed,
 ) -> Result<Answer, RowError> {
     if !attach.create {
-        return Ok(Answer::Attach { outcome: AttachOutcome::Absent, removed });
+        return Ok(Answer::Attach {
+            outcome: AttachOutcome::Absent,
+            removed,
+        });
     }
     change.figures.last_incarnation += 1;
     change.figures.sessions += 1;
     let incarnation = change.figures.last_incarnation;
-    let mut row = SessionRow::new(incarnation, attach.principal, attach.expiry_seconds);
-    change.set_presence(attach.client, &mut row, Presence::Online)?;
+    let row = SessionRow::new(incarnation, attach.principal, attach.expiry_seconds);
+    change.put(
+        Row::Online {
+            client: attach.client,
+        },
+        &[],
+    )?;
     change.put_session(attach.client, &row)?;
-    let outcome = AttachOutcome::Owned { incarnation, epoch: row.epoch, resumed: false };
+    let outcome = AttachOutcome::Owned {
+        incarnation,
+        epoch: row.epoch,
+        resumed: false,
+    };
     Ok(Answer::Attach { outcome, removed })
 }
 
@@ -90,14 +111,13 @@ fn resume(
         epoch: row.epoch,
         resumed: true,
     };
-    Ok(Answer::Attach { outcome, removed: Removed::default() })
+    Ok(Answer::Attach {
+        outcome,
+        removed: Removed::default(),
+    })
 }
 
-fn leave(
-    change: &mut Change<'_>,
-    client: &[u8],
-    mut row: SessionRow,
-) -> Result<Answer, RowError> {
+fn leave(change: &mut Change<'_>, client: &[u8], mut row: SessionRow) -> Result<Answer, RowError> {
     if row.expiry_seconds == 0 {
         let (done, removed) = remove(change, client, row)?;
         return Ok(Answer::Ended { done, removed });
@@ -105,7 +125,10 @@ fn leave(
     let due_ms = due(change.now_ms(), row.expiry_seconds);
     change.set_presence(client, &mut row, Presence::Offline { due_ms })?;
     change.put_session(client, &row)?;
-    Ok(Answer::Ended { done: true, removed: Removed::default() })
+    Ok(Answer::Ended {
+        done: true,
+        removed: Removed::default(),
+    })
 }
 
 fn due(now_ms: u64, expiry_seconds: u32) -> Option<u64> {
@@ -115,5 +138,7 @@ fn due(now_ms: u64, expiry_seconds: u32) -> Option<u64> {
 
 /// What the owner had sent is not known: anything that a window can span.
 fn assume_sent(row: &mut SessionRow) {
-    row.sent_below = row.sent_below.max(row.next.min(row.cursor.saturating_add(SPAN_MAX)));
+    row.sent_below = row
+        .sent_below
+        .max(row.next.min(row.cursor.saturating_add(SPAN_MAX)));
 }

@@ -7,12 +7,11 @@ use bytes::Bytes;
 use tessera_shard::{ApplyContext, RowError, RowsMut};
 use tessera_tenancy::TenantId;
 
-use crate::bounds::BLOCK_BYTES_MAX;
+use super::Effects;
+use crate::bounds::{BLOCK_BYTES_MAX, REMOVED_BLOCKS_MAX};
 use crate::command::Fence;
 use crate::keys::{BlockId, Row, Span};
-use crate::rows::{
-    Presence, SessionRow, TenantRow, decode_refs, empty_block, encode_refs,
-};
+use crate::rows::{Presence, SessionRow, TenantRow, decode_refs, empty_block, encode_refs};
 use crate::run::Run;
 
 /// The rows that one command changes. [`finish`](Self::finish) writes what was gathered.
@@ -26,7 +25,7 @@ pub(super) struct Change<'a> {
     references: BTreeMap<BlockId, i64>,
     /// Whether an earlier command of the same entry stored a body of this tenant.
     entry_has_bodies: bool,
-    grown: Vec<Vec<u8>>,
+    effects: Effects,
 }
 
 /// Where a body is.
@@ -62,20 +61,19 @@ impl<'a> Change<'a> {
             figures_before: figures,
             references: BTreeMap::new(),
             entry_has_bodies: figures.block_index == cx.index,
-            grown: Vec::new(),
+            effects: Effects::default(),
         })
     }
 
-    /// Writes the figures, removes blocks that nobody refers to, and names the clients whose
-    /// queues grew.
-    pub(super) fn finish(mut self) -> Result<Vec<Vec<u8>>, RowError> {
+    /// Writes the figures, removes blocks that nobody refers to, and says what else was done.
+    pub(super) fn finish(mut self) -> Result<Effects, RowError> {
         for (block, more) in std::mem::take(&mut self.references) {
             self.settle(block, more)?;
         }
         if self.figures != self.figures_before {
             self.put(Row::Tenant, &self.figures.encode())?;
         }
-        Ok(self.grown)
+        Ok(self.effects)
     }
 
     /// Unix milliseconds of the group.
@@ -157,16 +155,21 @@ impl<'a> Change<'a> {
         row: &mut SessionRow,
         presence: Presence,
     ) -> Result<(), RowError> {
-        if row.presence != presence {
-            if let Some(finder) = finder_of(client, row.presence) {
-                self.delete(finder)?;
-            }
-            row.presence = presence;
+        if row.presence == presence {
+            return Ok(());
         }
-        match finder_of(client, presence) {
-            Some(finder) => self.put(finder, &[]),
-            None => Ok(()),
+        if let Some(finder) = finder_of(client, row.presence) {
+            self.delete(finder)?;
         }
+        row.presence = presence;
+        let Some(finder) = finder_of(client, presence) else {
+            return Ok(());
+        };
+        if let Row::Due { due_ms, .. } = finder {
+            let first = self.effects.due_ms.unwrap_or(due_ms);
+            self.effects.due_ms = Some(due_ms.min(first));
+        }
+        self.put(finder, &[])
     }
 
     /// Puts a body behind the others of this entry.
@@ -183,7 +186,11 @@ impl<'a> Change<'a> {
             }
         }
         let block = BlockId { index, chunk };
-        let place = Place { block, offset: length(bytes.len())?, len: length(body.len())? };
+        let place = Place {
+            block,
+            offset: length(bytes.len())?,
+            len: length(body.len())?,
+        };
         bytes.extend_from_slice(body);
         self.put(Row::Block(block), &bytes)?;
         self.figures.block_index = index;
@@ -209,6 +216,11 @@ impl<'a> Change<'a> {
         self.delete_key(key)
     }
 
+    /// Whether so many blocks are touched that a step should end.
+    pub(super) fn touches_many_blocks(&self) -> bool {
+        self.references.len() >= REMOVED_BLOCKS_MAX
+    }
+
     /// A message of so many bytes left a queue.
     pub(super) fn count_out(&mut self, len: u32) {
         self.figures.queue_messages = self.figures.queue_messages.saturating_sub(1);
@@ -217,8 +229,8 @@ impl<'a> Change<'a> {
 
     /// A body came into the client's queue.
     pub(super) fn note_grown(&mut self, client: &[u8]) {
-        if self.grown.last().is_none_or(|last| last != client) {
-            self.grown.push(client.to_vec());
+        if self.effects.grown.last().is_none_or(|last| last != client) {
+            self.effects.grown.push(client.to_vec());
         }
         self.entry_has_bodies = true;
     }
@@ -243,19 +255,24 @@ impl<'a> Change<'a> {
 
 /// A row's value, or that the row is damaged.
 pub(super) fn decoded<T>(value: Option<T>, what: &'static str) -> Result<T, RowError> {
-    value.ok_or(RowError::undecodable(what))
+    value.ok_or_else(|| RowError::undecodable(what))
 }
 
 /// The row by which background steps find a session.
 fn finder_of(client: &[u8], presence: Presence) -> Option<Row<'_>> {
     match presence {
         Presence::Online => Some(Row::Online { client }),
-        Presence::Offline { due_ms: Some(due_ms) } => Some(Row::Due { due_ms, client }),
+        Presence::Offline {
+            due_ms: Some(due_ms),
+        } => Some(Row::Due { due_ms, client }),
         Presence::Offline { due_ms: None } => None,
         Presence::Ended => Some(Row::Due { due_ms: 0, client }),
     }
 }
 
 fn length(len: usize) -> Result<u32, RowError> {
-    u32::try_from(len).map_err(|_| RowError::TooLarge { bytes: len, limit_bytes: BLOCK_BYTES_MAX })
+    u32::try_from(len).map_err(|_| RowError::TooLarge {
+        bytes: len,
+        limit_bytes: BLOCK_BYTES_MAX,
+    })
 }

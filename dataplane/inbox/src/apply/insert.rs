@@ -7,7 +7,7 @@ use super::overflow::{Room, make_room};
 use super::publish::{advance, progress_of, publisher_of};
 use crate::answer::Answer;
 use crate::body::is_expired_at_birth;
-use crate::bounds::{OVERFLOW_RUNS_MAX, TARGETS_MAX};
+use crate::bounds::{OVERFLOW_ROWS_MAX, TARGETS_MAX};
 use crate::command::{Insert, InsertTarget, Origin};
 use crate::keys::Row;
 use crate::queue::{InsertOutcome, OverflowPolicy};
@@ -16,12 +16,17 @@ use crate::run::{Reference, RunBytes};
 
 /// Stores one message for each target: its body once, in each queue a reference.
 pub(super) fn insert(change: &mut Change<'_>, insert: &Insert<'_>) -> Result<Answer, RowError> {
-    let Some(expired) = is_expired_at_birth(insert.body) else { return Ok(Answer::Malformed) };
+    let Some(expired) = is_expired_at_birth(insert.body) else {
+        return Ok(Answer::Malformed);
+    };
     if insert.targets.len() > TARGETS_MAX {
         return Ok(Answer::Malformed);
     }
     if expired {
-        return Ok(Answer::Inserted(vec![InsertOutcome::Expired; insert.targets.len()]));
+        return Ok(Answer::Inserted(vec![
+            InsertOutcome::Expired;
+            insert.targets.len()
+        ]));
     }
     match &insert.origin {
         None => store_all(change, insert, &|_| false).map(Answer::Inserted),
@@ -46,8 +51,18 @@ fn insert_once(
         Some(Progress::UpTo(last)) => client <= &last[..],
         Some(Progress::Complete) => true,
     })?;
-    let Origin { client, incarnation, .. } = *origin;
-    change.put(Row::Publisher { client, incarnation }, &publisher.encode())?;
+    let Origin {
+        client,
+        incarnation,
+        ..
+    } = *origin;
+    change.put(
+        Row::Publisher {
+            client,
+            incarnation,
+        },
+        &publisher.encode(),
+    )?;
     Ok(Answer::Inserted(outcomes))
 }
 
@@ -56,7 +71,11 @@ fn store_all(
     insert: &Insert<'_>,
     is_stored: &dyn Fn(&[u8]) -> bool,
 ) -> Result<Vec<InsertOutcome>, RowError> {
-    let mut inserting = Inserting { insert, place: None, runs_left: OVERFLOW_RUNS_MAX };
+    let mut inserting = Inserting {
+        insert,
+        place: None,
+        rows_left: OVERFLOW_ROWS_MAX,
+    };
     let mut outcomes = Vec::with_capacity(insert.targets.len());
     for target in &insert.targets {
         outcomes.push(if is_stored(target.client) {
@@ -73,8 +92,8 @@ struct Inserting<'a> {
     insert: &'a Insert<'a>,
     /// Where the body is, once a queue took it.
     place: Option<Place>,
-    /// Runs that may still be taken apart to make room.
-    runs_left: usize,
+    /// Rows that may still be changed to make room.
+    rows_left: usize,
 }
 
 impl Inserting<'_> {
@@ -91,10 +110,13 @@ impl Inserting<'_> {
         };
         let room = Room::new(&self.insert.bounds, self.insert.body.len());
         if !room.can_ever_fit() || (self.newest_gives_way() && !room.fits(&row)) {
-            return Ok(InsertOutcome::Overflowed { dropped: 1, stored: false });
+            return Ok(InsertOutcome::Overflowed {
+                dropped: 1,
+                stored: false,
+            });
         }
         row.sent_below = row.sent_below.max(target.sent_below.min(row.next));
-        let dropped = make_room(change, target.client, &mut row, &room, &mut self.runs_left)?;
+        let dropped = make_room(change, target.client, &mut row, &room, &mut self.rows_left)?;
         let stored = room.fits(&row);
         if stored {
             self.append(change, target, &mut row)?;
@@ -132,12 +154,21 @@ impl Inserting<'_> {
         };
         let (run, new_block) = match extend_last_run(change, target.client, row, &reference)? {
             Some(extended) => extended,
-            None => (RunBytes::new(change.index(), change.now_ms(), &reference), true),
+            None => (
+                RunBytes::new(change.index(), change.now_ms(), &reference),
+                true,
+            ),
         };
         if new_block {
             change.hold(place.block);
         }
-        change.put(Row::Queue { client: target.client, last: row.next }, run.as_bytes())?;
+        change.put(
+            Row::Queue {
+                client: target.client,
+                last: row.next,
+            },
+            run.as_bytes(),
+        )?;
         row.next += 1;
         row.queue_bytes += u64::from(place.len);
         change.figures.queue_messages += 1;
@@ -158,8 +189,13 @@ fn extend_last_run(
     if !change.entry_has_bodies() || row.queue_messages() == 0 {
         return Ok(None);
     }
-    let key = Row::Queue { client, last: row.next - 1 };
-    let Some(value) = change.get(key)? else { return Ok(None) };
+    let key = Row::Queue {
+        client,
+        last: row.next - 1,
+    };
+    let Some(value) = change.get(key)? else {
+        return Ok(None);
+    };
     let extended = RunBytes::append(&value, change.index(), reference);
     if extended.is_some() {
         change.delete(key)?;

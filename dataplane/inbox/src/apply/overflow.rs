@@ -6,8 +6,8 @@ use tessera_shard::RowError;
 use super::change::{Change, decoded};
 use crate::bounds::REMOVED_BYTES_MAX;
 use crate::keys::{Row, queue_from};
-use crate::queue::QueueBounds;
 use crate::query::read_run;
+use crate::queue::QueueBounds;
 use crate::rows::{Mark, SessionRow};
 
 /// What one more message needs of a queue.
@@ -38,28 +38,34 @@ impl Room {
     }
 }
 
-/// Drops the oldest messages until there is room or `runs_left` runs were taken apart; answers how
-/// many it dropped.
+/// Drops the oldest messages until there is room or `rows_left` rows were changed; answers how many
+/// it dropped.
 pub(super) fn make_room(
     change: &mut Change<'_>,
     client: &[u8],
     row: &mut SessionRow,
     room: &Room,
-    runs_left: &mut usize,
+    rows_left: &mut usize,
 ) -> Result<u32, RowError> {
     let mut dropped = 0_u32;
     // Most often the first run is enough: read few, then more.
     let mut runs = 1;
-    while !room.fits(row) && *runs_left > 0 {
+    while !room.fits(row) && *rows_left > 0 && !change.touches_many_blocks() {
         let span = queue_from(change.tenant(), client, row.cursor);
-        let page = change.page(&span, runs.min(*runs_left), REMOVED_BYTES_MAX)?;
+        let page = change.page(&span, runs.min(*rows_left), REMOVED_BYTES_MAX)?;
         if page.rows.is_empty() {
             break;
         }
         for (key, value) in &page.rows {
-            dropped = dropped.saturating_add(drop_from_run(change, client, row, room, key, value)?);
-            *runs_left -= 1;
-            if room.fits(row) {
+            let (last, run) = decoded(read_run(key, value), "run")?;
+            let from_run = drop_from_run(change, client, row, room, (last, &run), rows_left)?;
+            dropped = dropped.saturating_add(from_run);
+            if row.cursor <= last {
+                break;
+            }
+            change.delete_run(key, &run)?;
+            *rows_left = rows_left.saturating_sub(1);
+            if change.touches_many_blocks() {
                 break;
             }
         }
@@ -68,33 +74,31 @@ pub(super) fn make_room(
     Ok(dropped)
 }
 
+/// Drops messages of one run, the oldest first.
 fn drop_from_run(
     change: &mut Change<'_>,
     client: &[u8],
     row: &mut SessionRow,
     room: &Room,
-    key: &[u8],
-    value: &[u8],
+    (last, run): (u64, &Run),
+    rows_left: &mut usize,
 ) -> Result<u32, RowError> {
-    let (last, run) = decoded(read_run(key, value), "run")?;
     let mut dropped = 0;
     for (sequence, reference) in (run.first(last)..).zip(&run.references) {
         if sequence < row.cursor {
             continue;
         }
-        if room.fits(row) {
+        if room.fits(row) || *rows_left == 0 {
             break;
         }
         if reference.delivery.qos == Qos::ExactlyOnce && sequence < row.sent_below {
             owe_release(change, client, sequence)?;
+            *rows_left -= 1;
         }
         row.cursor = sequence + 1;
         row.queue_bytes = row.queue_bytes.saturating_sub(u64::from(reference.len));
         change.count_out(reference.len);
         dropped += 1;
-    }
-    if row.cursor > last {
-        change.delete_run(key, &run)?;
     }
     Ok(dropped)
 }

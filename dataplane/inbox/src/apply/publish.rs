@@ -18,11 +18,16 @@ pub(super) fn publishing(
     fence: Fence<'_>,
     id: u16,
 ) -> Result<Answer, RowError> {
-    let Some(mut session) = change.owned(fence)? else { return Ok(Answer::Stale) };
+    let Some(mut session) = change.owned(fence)? else {
+        return Ok(Answer::Stale);
+    };
     let mut received = received_of(change, fence.client)?;
     if let Some(known) = received.0.iter().find(|known| known.id == id) {
         let number = known.number;
-        return Ok(Answer::Number { number, floor: floor_of(&received, number) });
+        return Ok(Answer::Number {
+            number,
+            floor: floor_of(&received, number),
+        });
     }
     if received.0.len() >= PACKET_IDS_MAX {
         return Ok(Answer::Full);
@@ -30,9 +35,16 @@ pub(super) fn publishing(
     let number = session.publish_next;
     session.publish_next += 1;
     change.put_session(fence.client, &session)?;
-    received.0.push(ReceivedId { id, number, done: false });
+    received.0.push(ReceivedId {
+        id,
+        number,
+        done: false,
+    });
     put_received(change, fence.client, &received)?;
-    Ok(Answer::Number { number, floor: floor_of(&received, number) })
+    Ok(Answer::Number {
+        number,
+        floor: floor_of(&received, number),
+    })
 }
 
 /// Every receiver has the message.
@@ -76,8 +88,15 @@ pub(super) fn publisher_of(
     change: &Change<'_>,
     origin: &Origin<'_>,
 ) -> Result<PublisherRow, RowError> {
-    let Origin { client, incarnation, .. } = *origin;
-    let mut publisher = match change.get(Row::Publisher { client, incarnation })? {
+    let Origin {
+        client,
+        incarnation,
+        ..
+    } = *origin;
+    let mut publisher = match change.get(Row::Publisher {
+        client,
+        incarnation,
+    })? {
         None => PublisherRow::default(),
         Some(value) => decoded(PublisherRow::decode(&value), "publisher")?,
     };
@@ -92,7 +111,10 @@ pub(super) fn progress_of(publisher: &PublisherRow, origin: &Origin<'_>) -> Opti
     if origin.number < publisher.floor {
         return Some(Progress::Complete);
     }
-    let stored = publisher.stored.iter().find(|(number, _)| *number == origin.number);
+    let stored = publisher
+        .stored
+        .iter()
+        .find(|(number, _)| *number == origin.number);
     stored.map(|(_, progress)| progress.clone())
 }
 
@@ -107,7 +129,11 @@ pub(super) fn advance(
         Some(_) | None => Progress::Complete,
     };
     let room = publisher.stored.len() < PACKET_IDS_MAX;
-    match publisher.stored.iter_mut().find(|(number, _)| *number == origin.number) {
+    match publisher
+        .stored
+        .iter_mut()
+        .find(|(number, _)| *number == origin.number)
+    {
         Some((_, known)) => *known = further(known, progress),
         None if room => publisher.stored.push((origin.number, progress)),
         None => return false,
@@ -124,7 +150,11 @@ fn further(known: &Progress, next: Progress) -> Progress {
 
 /// The smallest number that can come again: of the publishes that not all receivers have.
 fn floor_of(received: &ReceivedRow, number: u64) -> u64 {
-    let pending = received.0.iter().filter(|known| !known.done).map(|known| known.number);
+    let pending = received
+        .0
+        .iter()
+        .filter(|known| !known.done)
+        .map(|known| known.number);
     pending.min().map_or(number, |pending| pending.min(number))
 }
 

@@ -13,7 +13,9 @@ use crate::run::Run;
 pub(super) fn expire(change: &mut Change<'_>, client: &[u8]) -> Result<Answer, RowError> {
     let now_ms = change.now_ms();
     let ended = change.session(client)?.filter(|row| !row.is_alive(now_ms));
-    let Some(row) = ended else { return Ok(Answer::Done) };
+    let Some(row) = ended else {
+        return Ok(Answer::Done);
+    };
     let (done, removed) = remove(change, client, row)?;
     Ok(Answer::Ended { done, removed })
 }
@@ -28,17 +30,26 @@ pub(super) fn remove(
     if row.presence != Presence::Ended {
         end(change, client, &mut row)?;
     }
-    let mut removed = Removed { incarnation: row.incarnation, filters: Vec::new() };
+    let mut removed = Removed {
+        incarnation: row.incarnation,
+        filters: Vec::new(),
+    };
     let span = belongings_of(change.tenant(), client);
     let page = change.page(&span, REMOVED_ROWS_MAX, REMOVED_BYTES_MAX)?;
-    for (key, value) in &page.rows {
+    let mut rest = page.rows.iter();
+    while !change.touches_many_blocks()
+        && let Some((key, value)) = rest.next()
+    {
         remove_belonging(change, key, value, &mut removed)?;
     }
-    if page.more {
+    if page.more || rest.next().is_some() {
         change.put_session(client, &row)?;
         return Ok((false, removed));
     }
-    change.delete(Row::Publisher { client, incarnation: row.incarnation })?;
+    change.delete(Row::Publisher {
+        client,
+        incarnation: row.incarnation,
+    })?;
     change.delete(Row::Due { due_ms: 0, client })?;
     change.delete(Row::Session { client })?;
     Ok((true, removed))
@@ -48,7 +59,9 @@ pub(super) fn remove(
 fn end(change: &mut Change<'_>, client: &[u8], row: &mut SessionRow) -> Result<(), RowError> {
     let figures = &mut change.figures;
     figures.sessions = figures.sessions.saturating_sub(1);
-    figures.subscriptions = figures.subscriptions.saturating_sub(u64::from(row.subscriptions));
+    figures.subscriptions = figures
+        .subscriptions
+        .saturating_sub(u64::from(row.subscriptions));
     figures.queue_messages = figures.queue_messages.saturating_sub(row.queue_messages());
     figures.queue_bytes = figures.queue_bytes.saturating_sub(row.queue_bytes);
     row.subscriptions = 0;

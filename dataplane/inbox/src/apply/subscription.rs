@@ -17,7 +17,9 @@ pub(super) fn subscribe(
     options: u8,
     subscription_id: u32,
 ) -> Result<Answer, RowError> {
-    let Some(mut session) = change.owned(fence)? else { return Ok(Answer::Stale) };
+    let Some(mut session) = change.owned(fence)? else {
+        return Ok(Answer::Stale);
+    };
     let before = get(change, fence.client, filter)?;
     if before.is_none() {
         if session.subscriptions >= SUBSCRIPTIONS_MAX {
@@ -27,9 +29,15 @@ pub(super) fn subscribe(
         change.figures.subscriptions += 1;
         change.put_session(fence.client, &session)?;
     }
-    let row = SubscriptionRow { stage: Stage::Intended, options, subscription_id };
+    let row = SubscriptionRow {
+        stage: Stage::Intended,
+        options,
+        subscription_id,
+    };
     put(change, fence.client, filter, row)?;
-    Ok(Answer::Existed(before.is_some_and(|before| before.stage != Stage::Leaving)))
+    Ok(Answer::Existed(
+        before.is_some_and(|before| before.stage != Stage::Leaving),
+    ))
 }
 
 /// Records that a route is about to be removed; answers whether there may be one.
@@ -44,7 +52,10 @@ pub(super) fn unsubscribe(
     let Some(before) = get(change, fence.client, filter)? else {
         return Ok(Answer::Existed(false));
     };
-    let row = SubscriptionRow { stage: Stage::Leaving, ..before };
+    let row = SubscriptionRow {
+        stage: Stage::Leaving,
+        ..before
+    };
     put(change, fence.client, filter, row)?;
     Ok(Answer::Existed(true))
 }
@@ -55,19 +66,29 @@ pub(super) fn confirm(
     fence: Fence<'_>,
     filter: &[u8],
 ) -> Result<Answer, RowError> {
-    let Some(mut session) = change.owned(fence)? else { return Ok(Answer::Stale) };
-    let Some(before) = get(change, fence.client, filter)? else { return Ok(Answer::Unknown) };
+    let Some(mut session) = change.owned(fence)? else {
+        return Ok(Answer::Stale);
+    };
+    let Some(before) = get(change, fence.client, filter)? else {
+        return Ok(Answer::Unknown);
+    };
     match before.stage {
         Stage::Confirmed => {}
         Stage::Intended => {
-            let row = SubscriptionRow { stage: Stage::Confirmed, ..before };
+            let row = SubscriptionRow {
+                stage: Stage::Confirmed,
+                ..before
+            };
             put(change, fence.client, filter, row)?;
         }
         Stage::Leaving => {
             session.subscriptions = session.subscriptions.saturating_sub(1);
             change.figures.subscriptions = change.figures.subscriptions.saturating_sub(1);
             change.put_session(fence.client, &session)?;
-            change.delete(Row::Subscription { client: fence.client, filter })?;
+            change.delete(Row::Subscription {
+                client: fence.client,
+                filter,
+            })?;
         }
     }
     Ok(Answer::Done)

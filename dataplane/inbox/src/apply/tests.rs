@@ -60,19 +60,34 @@ fn tenant(byte: u8) -> TenantId {
 
 fn body(payload: &str, expiry_seconds: Option<u32>) -> Vec<u8> {
     let topic = TopicName::try_from("t").unwrap();
-    let message =
-        Message { expiry_seconds, ..Message::new(topic, Bytes::from(payload.to_owned())) };
+    let message = Message {
+        expiry_seconds,
+        ..Message::new(topic, Bytes::from(payload.to_owned()))
+    };
     encode_body(&message, OWN)
 }
 
 fn target<'a>(client: &'a str, incarnation: u64, qos: Qos) -> InsertTarget<'a> {
-    let delivery = Delivery { qos, retain: false, subscription_ids: [].into_iter().collect() };
-    InsertTarget { client: client.as_bytes(), incarnation, delivery, sent_below: 0 }
+    let delivery = Delivery {
+        qos,
+        retain: false,
+        subscription_ids: [].into_iter().collect(),
+    };
+    InsertTarget {
+        client: client.as_bytes(),
+        incarnation,
+        delivery,
+        sent_below: 0,
+    }
 }
 
 impl World {
     fn new() -> Self {
-        Self { rows: MemoryRows::default(), index: 1, time_ms: 1_000 }
+        Self {
+            rows: MemoryRows::default(),
+            index: 1,
+            time_ms: 1_000,
+        }
     }
 
     /// Obeys a command of the next entry.
@@ -104,31 +119,59 @@ impl World {
         expiry_seconds: u32,
     ) -> (AttachOutcome, Removed) {
         let client = client.as_bytes();
-        let attach = Attach { client, principal, clean_start, create: true, expiry_seconds };
-        match self.obey(whose, &Command::Attach(attach)) {
-            Answer::Attach { outcome, removed } => (outcome, removed),
-            other => panic!("{other:?}"),
-        }
+        let attach = Attach {
+            client,
+            principal,
+            clean_start,
+            create: true,
+            expiry_seconds,
+        };
+        let answer = self.obey(whose, &Command::Attach(attach));
+        let Answer::Attach { outcome, removed } = answer else {
+            panic!("{answer:?}")
+        };
+        (outcome, removed)
     }
 
     /// The session, whether it was there before.
     fn attach(&mut self, whose: TenantId, client: &str, clean_start: bool) -> (Owned, bool) {
-        match self.attach_as(whose, client, OWN, clean_start, EXPIRY_NEVER).0 {
-            AttachOutcome::Owned { incarnation, epoch, resumed } => {
-                (Owned { tenant: whose, client: client.into(), incarnation, epoch }, resumed)
-            }
-            other => panic!("{other:?}"),
-        }
+        let (outcome, _) = self.attach_as(whose, client, OWN, clean_start, EXPIRY_NEVER);
+        let AttachOutcome::Owned {
+            incarnation,
+            epoch,
+            resumed,
+        } = outcome
+        else {
+            panic!("{outcome:?}")
+        };
+        let owned = Owned {
+            tenant: whose,
+            client: client.into(),
+            incarnation,
+            epoch,
+        };
+        (owned, resumed)
     }
 
-    fn insert_within(&mut self, owned: &Owned, payload: &str, bounds: QueueBounds) -> InsertOutcome {
+    fn insert_within(
+        &mut self,
+        owned: &Owned,
+        payload: &str,
+        bounds: QueueBounds,
+    ) -> InsertOutcome {
         let body = body(payload, None);
         let targets = vec![target(&owned.client, owned.incarnation, Qos::AtLeastOnce)];
-        let insert = Insert { body: &body, bounds, origin: None, targets };
-        match self.obey(owned.tenant, &Command::Insert(insert)) {
-            Answer::Inserted(outcomes) => outcomes[0],
-            other => panic!("{other:?}"),
-        }
+        let insert = Insert {
+            body: &body,
+            bounds,
+            origin: None,
+            targets,
+        };
+        let answer = self.obey(owned.tenant, &Command::Insert(insert));
+        let Answer::Inserted(outcomes) = answer else {
+            panic!("{answer:?}")
+        };
+        outcomes[0]
     }
 
     fn insert(&mut self, owned: &Owned, payload: &str) -> InsertOutcome {
@@ -137,19 +180,38 @@ impl World {
 
     fn fetch_within(&self, owned: &Owned, from: u64, bounds: FetchBounds) -> Fetched {
         let client = owned.client.as_bytes();
-        let session = query::session(&self.rows, owned.tenant, client).unwrap().unwrap();
-        query::fetch(&self.rows, owned.tenant, client, &session, from, bounds, self.time_ms)
+        let session = query::session(&self.rows, owned.tenant, client)
             .unwrap()
+            .unwrap();
+        query::fetch(
+            &self.rows,
+            owned.tenant,
+            client,
+            &session,
+            from,
+            bounds,
+            self.time_ms,
+        )
+        .unwrap()
     }
 
     fn fetch(&self, owned: &Owned, from: u64) -> Fetched {
-        self.fetch_within(owned, from, FetchBounds { messages_max: 100, bytes_max: usize::MAX })
+        self.fetch_within(
+            owned,
+            from,
+            FetchBounds {
+                messages_max: 100,
+                bytes_max: usize::MAX,
+            },
+        )
     }
 
     /// Sequences and payloads in the queue.
     fn queue(&self, owned: &Owned) -> Vec<(u64, String)> {
         let queued = self.fetch(owned, 0).messages.into_iter();
-        queued.map(|queued| (queued.sequence, text(&queued.message.payload))).collect()
+        queued
+            .map(|queued| (queued.sequence, text(&queued.message.payload)))
+            .collect()
     }
 }
 

@@ -4,11 +4,21 @@ use tessera_tenancy::encode_hex;
 
 use super::*;
 
-const FENCE: Fence<'_> = Fence { client: b"c1", incarnation: 3, epoch: 4 };
+const FENCE: Fence<'_> = Fence {
+    client: b"c1",
+    incarnation: 3,
+    epoch: 4,
+};
 const PRINCIPAL: PrincipalId = PrincipalId::from_bytes([0x11; 16]);
 
 fn insert() -> Command<'static> {
-    let origin = Origin { client: b"p", incarnation: 1, number: 2, floor: 1, last: true };
+    let origin = Origin {
+        client: b"p",
+        incarnation: 1,
+        number: 2,
+        floor: 1,
+        last: true,
+    };
     let delivery = Delivery {
         qos: Qos::AtLeastOnce,
         retain: false,
@@ -22,46 +32,89 @@ fn insert() -> Command<'static> {
             overflow: OverflowPolicy::DropNewest,
         },
         origin: Some(origin),
-        targets: vec![InsertTarget { client: b"c1", incarnation: 3, delivery, sent_below: 5 }],
+        targets: vec![InsertTarget {
+            client: b"c1",
+            incarnation: 3,
+            delivery,
+            sent_below: 5,
+        }],
     })
 }
 
 /// One of each kind, as the log has it for good.
 fn golden() -> Vec<(Command<'static>, &'static str)> {
+    [golden_of_sessions(), golden_of_messages()].concat()
+}
+
+fn golden_of_sessions() -> Vec<(Command<'static>, &'static str)> {
+    let (fence, client, filter) = (FENCE, &b"c1"[..], &b"a/#"[..]);
     let attach = Attach {
-        client: b"c1",
+        client,
         principal: PRINCIPAL,
         clean_start: true,
         create: false,
         expiry_seconds: 60,
     };
-    let filter = b"a/#";
+    let detach = Command::Detach {
+        fence,
+        expiry_seconds: Some(9),
+        sent_below: 200,
+    };
+    let subscribe = Command::Subscribe {
+        fence,
+        filter,
+        options: 0x2E,
+        subscription_id: 0,
+    };
     vec![
-        (Command::Attach(attach), "01010002633111111111111111111111111111111111 0100 0000003c"),
         (
-            Command::Detach { fence: FENCE, expiry_seconds: Some(9), sent_below: 200 },
-            "0102000263310304 01 00000009 c801",
+            Command::Attach(attach),
+            "01010002633111111111111111111111111111111111 0100 0000003c",
         ),
-        (Command::Release { client: b"c1" }, "010300026331"),
-        (Command::Expire { client: b"c1" }, "010400026331"),
+        (detach, "0102000263310304 01 00000009 c801"),
+        (Command::Release { client }, "010300026331"),
+        (Command::Expire { client }, "010400026331"),
+        (subscribe, "0105000263310304 0003612f23 2e 00"),
         (
-            Command::Subscribe { fence: FENCE, filter, options: 0x2E, subscription_id: 0 },
-            "0105000263310304 0003612f23 2e 00",
+            Command::Unsubscribe { fence, filter },
+            "0106000263310304 0003612f23",
         ),
-        (Command::Unsubscribe { fence: FENCE, filter }, "0106000263310304 0003612f23"),
-        (Command::Confirm { fence: FENCE, filter }, "0107000263310304 0003612f23"),
+        (
+            Command::Confirm { fence, filter },
+            "0107000263310304 0003612f23",
+        ),
+    ]
+}
+
+fn golden_of_messages() -> Vec<(Command<'static>, &'static str)> {
+    let fence = FENCE;
+    let mark = Command::Mark {
+        fence,
+        sequence: 5,
+        mark: Mark::Released,
+    };
+    vec![
         (
             insert(),
             "0108 04626f6479 0000000a ac02 01 01 000170 01 02 01 01 01 00026331 03 05 09 01 07",
         ),
-        (Command::Acknowledge { fence: FENCE, below: 5 }, "0109000263310304 05"),
         (
-            Command::Mark { fence: FENCE, sequence: 5, mark: Mark::Released },
-            "010a000263310304 05 0100",
+            Command::Acknowledge { fence, below: 5 },
+            "0109000263310304 05",
         ),
-        (Command::Publishing { fence: FENCE, id: 258 }, "010b000263310304 0102"),
-        (Command::PublishReceived { fence: FENCE, id: 1 }, "010c000263310304 0001"),
-        (Command::PublishReleased { fence: FENCE, id: 1 }, "010d000263310304 0001"),
+        (mark, "010a000263310304 05 0100"),
+        (
+            Command::Publishing { fence, id: 258 },
+            "010b000263310304 0102",
+        ),
+        (
+            Command::PublishReceived { fence, id: 1 },
+            "010c000263310304 0001",
+        ),
+        (
+            Command::PublishReleased { fence, id: 1 },
+            "010d000263310304 0001",
+        ),
     ]
 }
 
@@ -79,7 +132,11 @@ fn a_cut_or_longer_command_is_none() {
     for (command, _) in golden() {
         let bytes = command.encode();
         for len in 0..bytes.len() {
-            assert_eq!(Command::decode(&bytes[..len]), None, "{command:?} cut to {len}");
+            assert_eq!(
+                Command::decode(&bytes[..len]),
+                None,
+                "{command:?} cut to {len}"
+            );
         }
         let longer = [&bytes[..], &[0]].concat();
         assert_eq!(Command::decode(&longer), None, "{command:?}");

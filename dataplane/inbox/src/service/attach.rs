@@ -16,8 +16,8 @@ use crate::query;
 use crate::registry::{Ownership, Registered, SessionKey};
 use crate::rows::Mark;
 use crate::session::{
-    AttachRequest, Attached, Detached, DiscardedRoute, OwnerEpoch, SessionIncarnation,
-    SessionKind, SessionRef,
+    AttachRequest, Attached, Detached, DiscardedRoute, OwnerEpoch, SessionIncarnation, SessionKind,
+    SessionRef,
 };
 use crate::turn::Contended;
 
@@ -44,7 +44,10 @@ impl Inbox {
         let key = SessionKey::new(request.tenant, &request.client);
         let _turn = self.inner.turns.enter(&key).await?;
         self.check_principal(&request)?;
-        let mut abandoned = Abandoned { inbox: self, key: Some(key.clone()) };
+        let mut abandoned = Abandoned {
+            inbox: self,
+            key: Some(key.clone()),
+        };
         let stored = match self.attach_stored(&request).await {
             Ok(stored) => stored,
             Err(error) => {
@@ -62,7 +65,10 @@ impl Inbox {
         };
         abandoned.key = None;
         let took_over = self.take_over(key.clone(), &request, &attached.session);
-        Ok(Attached { took_over, ..attached })
+        Ok(Attached {
+            took_over,
+            ..attached
+        })
     }
 
     /// Leaves a session; `expiry_seconds` replaces its expiry (DISCONNECT may bring one). A session
@@ -73,18 +79,32 @@ impl Inbox {
         expiry_seconds: Option<u32>,
     ) -> Result<Detached, SessionError> {
         let key = key_of(session);
-        let ownership = Ownership { incarnation: session.incarnation, epoch: session.epoch };
+        let ownership = Ownership {
+            incarnation: session.incarnation,
+            epoch: session.epoch,
+        };
         let (tenant, client) = (session.tenant, session.client.as_bytes());
-        let lane = self.inner.registry.with(tenant, client, |found| found.lane.clone()).flatten();
+        let lane = self
+            .inner
+            .registry
+            .with(tenant, client, |found| found.lane.clone())
+            .flatten();
         if !self.inner.registry.remove(&key, ownership) {
             return Err(SessionError::Stale);
         }
         if session.kind == SessionKind::Transient {
             return Ok(Detached::default());
         }
-        let mut abandoned = Abandoned { inbox: self, key: Some(key) };
+        let mut abandoned = Abandoned {
+            inbox: self,
+            key: Some(key),
+        };
         let sent_below = lane.map_or(0, |lane| lane.sent_below());
-        let command = Command::Detach { fence: fence_of(session), expiry_seconds, sent_below };
+        let command = Command::Detach {
+            fence: fence_of(session),
+            expiry_seconds,
+            sent_below,
+        };
         let mut discarded = Vec::new();
         let mut answer = self.propose(tenant, client, command).await?;
         abandoned.key = None;
@@ -93,14 +113,19 @@ impl Inbox {
             if done {
                 return Ok(Detached { discarded });
             }
-            answer = self.propose(tenant, client, Command::Expire { client }).await?;
+            answer = self
+                .propose(tenant, client, Command::Expire { client })
+                .await?;
         }
         Ok(Detached { discarded })
     }
 
     fn check_principal(&self, request: &AttachRequest) -> Result<(), AttachError> {
         let client = request.client.as_bytes();
-        let principal = self.inner.registry.with(request.tenant, client, |live| live.principal);
+        let principal = self
+            .inner
+            .registry
+            .with(request.tenant, client, |live| live.principal);
         match principal {
             Some(principal) if principal != request.principal => Err(AttachError::OtherPrincipal),
             Some(_) | None => Ok(()),
@@ -113,7 +138,9 @@ impl Inbox {
         let attach = match request.kind {
             SessionKind::Persistent { expiry_seconds } => attach_of(request, true, expiry_seconds),
             SessionKind::Transient => {
-                if self.read(tenant, client, |rows| query::session(rows, tenant, client))?.is_none()
+                if self
+                    .read(tenant, client, |rows| query::session(rows, tenant, client))?
+                    .is_none()
                 {
                     return Ok(Stored::default());
                 }
@@ -122,7 +149,9 @@ impl Inbox {
         };
         let mut discarded = Vec::new();
         loop {
-            let answer = self.propose(tenant, client, Command::Attach(attach)).await?;
+            let answer = self
+                .propose(tenant, client, Command::Attach(attach))
+                .await?;
             let Answer::Attach { outcome, removed } = answer else {
                 return Err(AttachError::Answer);
             };
@@ -131,9 +160,19 @@ impl Inbox {
                 AttachOutcome::More => continue,
                 AttachOutcome::OtherPrincipal => return Err(AttachError::OtherPrincipal),
                 AttachOutcome::Absent => None,
-                AttachOutcome::Owned { incarnation, epoch, resumed } => {
+                AttachOutcome::Owned {
+                    incarnation,
+                    epoch,
+                    resumed,
+                } => {
                     let incarnation = SessionIncarnation(incarnation);
-                    Some((Ownership { incarnation, epoch: OwnerEpoch(epoch) }, resumed))
+                    Some((
+                        Ownership {
+                            incarnation,
+                            epoch: OwnerEpoch(epoch),
+                        },
+                        resumed,
+                    ))
                 }
             };
             return Ok(Stored { owned, discarded });
@@ -159,6 +198,7 @@ impl Inbox {
             subscriptions: Vec::new(),
             received_qos2: Vec::new(),
             cursor: 0,
+            sent_below: 0,
             released: Vec::new(),
             discarded,
         };
@@ -177,7 +217,8 @@ impl Inbox {
     ) -> Result<Attached, ReadError> {
         let client = client.as_bytes();
         self.read(tenant, client, |rows| {
-            let cursor = query::session(rows, tenant, client)?.map_or(0, |row| row.cursor);
+            let (cursor, sent_below) = query::session(rows, tenant, client)?
+                .map_or((0, 0), |row| (row.cursor, row.sent_below));
             let marks = query::marks(rows, tenant, client, 0..u64::MAX)?;
             let first = marks.first().map_or(cursor, |(sequence, _)| *sequence);
             let released = marks.iter().filter(|(_, mark)| *mark == Mark::Released);
@@ -185,6 +226,7 @@ impl Inbox {
                 subscriptions: query::subscriptions(rows, tenant, client)?,
                 received_qos2: query::received_qos2(rows, tenant, client)?,
                 cursor: cursor.min(first),
+                sent_below,
                 released: released.map(|(sequence, _)| *sequence).collect(),
                 ..attached
             })
@@ -197,8 +239,10 @@ impl Inbox {
         discarded: Vec<DiscardedRoute>,
     ) -> Attached {
         let epoch = self.inner.transient_epoch.fetch_add(1, Ordering::Relaxed);
-        let ownership =
-            Ownership { incarnation: SessionIncarnation(0), epoch: OwnerEpoch(epoch) };
+        let ownership = Ownership {
+            incarnation: SessionIncarnation(0),
+            epoch: OwnerEpoch(epoch),
+        };
         Attached {
             session: session_ref(request, ownership, SessionKind::Transient),
             session_present: false,
@@ -206,6 +250,7 @@ impl Inbox {
             subscriptions: Vec::new(),
             received_qos2: Vec::new(),
             cursor: 0,
+            sent_below: 0,
             released: Vec::new(),
             discarded,
         }
@@ -221,7 +266,10 @@ impl Inbox {
         let registered = Registered {
             owner: Arc::clone(&request.owner),
             principal: request.principal,
-            ownership: Ownership { incarnation: session.incarnation, epoch: session.epoch },
+            ownership: Ownership {
+                incarnation: session.incarnation,
+                epoch: session.epoch,
+            },
             lane,
         };
         let former = self.inner.registry.insert(key, registered);
@@ -246,7 +294,7 @@ impl Drop for Abandoned<'_> {
         if abandoned.len() < ABANDONED_MAX {
             abandoned.push(key);
         } else {
-            self.inbox.inner.look_for_abandoned.store(true, Ordering::Release);
+            self.inbox.inner.look_around.store(true, Ordering::Release);
         }
     }
 }
@@ -282,6 +330,8 @@ fn session_ref(request: &AttachRequest, ownership: Ownership, kind: SessionKind)
 
 impl From<Contended> for AttachError {
     fn from(contended: Contended) -> Self {
-        Self::Contended { waiting: contended.waiting }
+        Self::Contended {
+            waiting: contended.waiting,
+        }
     }
 }

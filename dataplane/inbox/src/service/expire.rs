@@ -1,9 +1,11 @@
 //! Background: sessions whose time has passed, sessions whose owner is gone.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use tessera_mqtt::ClientId;
 use tessera_shard::{Proposal, Scope};
+use tessera_tenancy::TenantId;
 
 use super::{Inbox, discarded_routes};
 use crate::answer::Answer;
@@ -11,78 +13,129 @@ use crate::command::Command;
 use crate::error::SessionError;
 use crate::registry::SessionKey;
 use crate::session::Expired;
-use crate::sweep::{Position, sweep};
+use crate::sweep::{Position, due_sessions, first_due, look_around};
 
 /// Sessions without an owner that one step sets offline.
 const ABANDONED_PER_STEP: usize = 256;
 
-/// Where the round over all shards and tenants is.
+/// Tenants that one step serves.
+const TENANTS_PER_STEP: usize = 16;
+
+/// Sessions of one tenant that one step ends; then it is the next tenant's turn.
+const SESSIONS_PER_TURN: usize = 32;
+
+/// What is left of the round.
 #[derive(Debug, Default)]
 pub(super) struct Round {
-    shard: usize,
-    position: Position,
-    /// This round looks at the sessions that are online as well.
-    with_online: bool,
+    /// Tenants with sessions that have ended, each once, in the order of their turns.
+    tenants: VecDeque<TenantId>,
+    /// A look through all rows, which shard and where.
+    around: Option<(usize, Position)>,
+    running: bool,
 }
 
 impl Inbox {
-    /// One bounded step of ending sessions whose expiry has passed, fair over tenants. Call it again
-    /// while [`Expired::more`], then after a pause. `now_ms` says where to look; what ends is decided
-    /// by the group's own time.
+    /// One bounded step of ending sessions whose expiry has passed, in turns of tenants. Call it
+    /// again while [`Expired::more`], then after a pause. `now_ms` says where to look; what ends is
+    /// decided by the group's own time.
     ///
-    /// It also sets sessions offline whose owner is gone without a word: all that a former process
-    /// of this node left online, in the first round.
+    /// It also sets sessions offline whose owner is gone without a word: in the first round, all
+    /// that a former process of this node left online.
     pub async fn expire(&self, now_ms: u64) -> Result<Expired, SessionError> {
         let mut round = self.inner.round.lock().await;
         let mut expired = Expired::default();
         self.release_abandoned(&mut expired).await?;
-        if round.shard == 0 && round.position == Position::default() {
-            round.with_online |= self.inner.look_for_abandoned.swap(false, Ordering::AcqRel);
+        self.step_around(&mut round, &mut expired).await?;
+        if !round.running && round.around.is_none() {
+            round.tenants.extend(self.inner.due.take(now_ms));
         }
-        let Some(shard) = self.inner.store.shards().nth(round.shard).cloned() else {
-            *round = Round::default();
-            return Ok(expired);
-        };
-        let page = shard.read(|rows| sweep(rows, &round.position, now_ms, round.with_online))?;
-        self.release_all(&page.online, &mut expired).await?;
-        self.expire_all(&page.due, &mut expired).await?;
-        match page.next {
-            Some(position) => round.position = position,
-            None => {
-                round.position = Position::default();
-                round.shard += 1;
+        for _ in 0..TENANTS_PER_STEP.min(round.tenants.len()) {
+            let Some(tenant) = round.tenants.pop_front() else {
+                break;
+            };
+            match self.expire_tenant(tenant, now_ms, &mut expired).await {
+                Ok(true) => round.tenants.push_back(tenant),
+                Ok(false) => {}
+                Err(error) => {
+                    round.tenants.push_back(tenant);
+                    round.running = true;
+                    return Err(error);
+                }
             }
         }
-        expired.more = round.shard < self.inner.store.shards().count();
-        if !expired.more {
-            *round = Round::default();
-        }
+        round.running = !round.tenants.is_empty();
+        expired.more = round.running || round.around.is_some();
         Ok(expired)
     }
 
-    async fn expire_all(
+    /// One turn of a tenant; `true` if it ended some sessions and has more to end.
+    async fn expire_tenant(
         &self,
-        due: &[SessionKey],
+        tenant: TenantId,
+        now_ms: u64,
+        expired: &mut Expired,
+    ) -> Result<bool, SessionError> {
+        let shard = self.inner.store.shard_for(tenant, &[]);
+        let (keys, more) =
+            shard.read(|rows| due_sessions(rows, tenant, now_ms, SESSIONS_PER_TURN))?;
+        let mut proposals: Vec<(&SessionKey, Proposal)> = Vec::with_capacity(keys.len());
+        for key in &keys {
+            let command = Command::Expire {
+                client: key.client(),
+            }
+            .encode();
+            proposals.push((key, shard.submit(Scope::Tenant(tenant), command)?));
+        }
+        let mut progress = false;
+        for (key, proposal) in proposals {
+            progress |= note_ended(key, Answer::decode(&proposal.await?).as_ref(), expired);
+        }
+        if more && progress {
+            return Ok(true);
+        }
+        if let Some(due_ms) = shard.read(|rows| first_due(rows, tenant))? {
+            self.inner.due.note(tenant, due_ms);
+        }
+        Ok(false)
+    }
+
+    /// One step of looking through all rows, if that is due: at the start, or after more attaches
+    /// were given up than were noted.
+    async fn step_around(
+        &self,
+        round: &mut Round,
         expired: &mut Expired,
     ) -> Result<(), SessionError> {
-        let mut proposals: Vec<(&SessionKey, Proposal)> = Vec::with_capacity(due.len());
-        for key in due {
-            let command = Command::Expire { client: key.client() }.encode();
-            let shard = self.shard(key.tenant(), key.client());
-            proposals.push((key, shard.submit(Scope::Tenant(key.tenant()), command)?));
+        if round.around.is_none() && self.inner.look_around.swap(false, Ordering::AcqRel) {
+            round.around = Some((0, Position::default()));
         }
-        for (key, proposal) in proposals {
-            note_ended(key, Answer::decode(&proposal.await?).as_ref(), expired);
+        let Some((at, position)) = &round.around else {
+            return Ok(());
+        };
+        let Some(shard) = self.inner.store.shards().nth(*at) else {
+            round.around = None;
+            return Ok(());
+        };
+        let around = shard.read(|rows| look_around(rows, position))?;
+        for (tenant, due_ms) in around.dues {
+            self.inner.due.note(tenant, due_ms);
         }
+        self.release_all(&around.online, expired).await?;
+        round.around = Some(match around.next {
+            Some(position) => (*at, position),
+            None => (*at + 1, Position::default()),
+        });
         Ok(())
     }
 
     async fn release_abandoned(&self, expired: &mut Expired) -> Result<(), SessionError> {
-        let keys: Vec<SessionKey> = {
+        let mut keys: Vec<SessionKey> = {
             let mut abandoned = self.inner.abandoned.lock();
             let from = abandoned.len().saturating_sub(ABANDONED_PER_STEP);
             abandoned.drain(from..).collect()
         };
+        keys.sort_unstable();
+        keys.dedup();
         let released = self.release_all(&keys, expired).await;
         if released.is_err() {
             self.inner.abandoned.lock().extend(keys);
@@ -91,7 +144,8 @@ impl Inbox {
     }
 
     /// Sets sessions offline that nobody owns here. Each in its client's turn, so that no attach is
-    /// between its commit and its registration.
+    /// between its commit and its registration; all turns are held until the commit, so no key may
+    /// stand here twice.
     async fn release_all(
         &self,
         keys: &[SessionKey],
@@ -100,13 +154,22 @@ impl Inbox {
         let mut proposals = Vec::new();
         for key in keys.iter().filter(|key| !self.has_owner(key)) {
             // So many who wait for the client's turn will attach it: there is nothing to release.
-            let Ok(turn) = self.inner.turns.enter(key).await else { continue };
+            let Ok(turn) = self.inner.turns.enter(key).await else {
+                continue;
+            };
             if self.has_owner(key) {
                 continue;
             }
-            let command = Command::Release { client: key.client() }.encode();
+            let command = Command::Release {
+                client: key.client(),
+            }
+            .encode();
             let shard = self.shard(key.tenant(), key.client());
-            proposals.push((key, turn, shard.submit(Scope::Tenant(key.tenant()), command)?));
+            proposals.push((
+                key,
+                turn,
+                shard.submit(Scope::Tenant(key.tenant()), command)?,
+            ));
         }
         for (key, turn, proposal) in proposals {
             let answer = proposal.await?;
@@ -117,16 +180,24 @@ impl Inbox {
     }
 
     fn has_owner(&self, key: &SessionKey) -> bool {
-        self.inner.registry.with(key.tenant(), key.client(), |_| ()).is_some()
+        self.inner
+            .registry
+            .with(key.tenant(), key.client(), |_| ())
+            .is_some()
     }
 }
 
-fn note_ended(key: &SessionKey, answer: Option<&Answer>, expired: &mut Expired) {
-    let Some(Answer::Ended { done, removed }) = answer else { return };
+/// Notes what was removed; `true` if anything was.
+fn note_ended(key: &SessionKey, answer: Option<&Answer>, expired: &mut Expired) -> bool {
+    let Some(Answer::Ended { done, removed }) = answer else {
+        return false;
+    };
     let client = bytes::Bytes::copy_from_slice(key.client());
     if let Ok(client) = ClientId::try_from(client) {
         discarded_routes(key.tenant(), &client, removed, &mut expired.discarded);
     }
-    let ended = *done && removed.incarnation != 0;
-    expired.sessions += usize::from(ended);
+    // A session that was only set offline has nothing removed, and no incarnation.
+    let removed_some = removed.incarnation != 0;
+    expired.sessions += usize::from(*done && removed_some);
+    removed_some
 }

@@ -11,7 +11,7 @@ use super::Inbox;
 use crate::answer::Answer;
 use crate::apply::Machine;
 use crate::body::encode_body;
-use crate::bounds::TARGETS_MAX;
+use crate::bounds::{PACKET_IDS_MAX, TARGETS_MAX};
 use crate::command::{Command, Insert, InsertTarget, Origin};
 use crate::error::InsertError;
 use crate::queue::{InsertOutcome, InsertRequest, SUBSCRIPTION_IDS_MAX, Target};
@@ -33,14 +33,16 @@ impl Inbox {
     /// Puts a message in line for the queues of its targets, in the order of the calls. The future
     /// resolves once it is durable in all of them, with an outcome for each target in their order.
     ///
-    /// A fan-out to more than 300 queues of a shard is several commands; each logs and stores the
+    /// A fan-out to more than 240 queues of a shard is several commands; each logs and stores the
     /// body once.
     pub fn submit_insert(
         &self,
         tenant: TenantId,
         request: &InsertRequest,
-    ) -> Result<impl Future<Output = Result<Vec<InsertOutcome>, InsertError>> + Send + use<>, InsertError>
-    {
+    ) -> Result<
+        impl Future<Output = Result<Vec<InsertOutcome>, InsertError>> + Send + use<>,
+        InsertError,
+    > {
         check(&request.targets)?;
         let body = encode_body(&request.message, request.writer);
         let mut submitted = Vec::new();
@@ -74,7 +76,11 @@ impl Inbox {
             let cuts = cut(&places, &request.targets);
             let last = cuts.len();
             for (at, places) in (1..).zip(cuts) {
-                parts.push(Part { shard: shard.clone(), places, last: at == last });
+                parts.push(Part {
+                    shard: shard.clone(),
+                    places,
+                    last: at == last,
+                });
             }
         }
         parts
@@ -99,7 +105,13 @@ impl Inbox {
             self.target(tenant, target)
         });
         let targets = targets.collect();
-        Command::Insert(Insert { body, bounds: request.bounds, origin, targets }).encode()
+        Command::Insert(Insert {
+            body,
+            bounds: request.bounds,
+            origin,
+            targets,
+        })
+        .encode()
     }
 
     fn target<'a>(&self, tenant: TenantId, target: &'a Target) -> InsertTarget<'a> {
@@ -162,7 +174,10 @@ fn has_room(cut: &[usize], bytes: usize) -> bool {
 }
 
 fn is_copy(cut: &[usize], targets: &[Target], target: &Target) -> bool {
-    cut.len() < 2 * TARGETS_MAX && cut.last().is_some_and(|last| targets[*last].client == target.client)
+    cut.len() < 2 * TARGETS_MAX
+        && cut
+            .last()
+            .is_some_and(|last| targets[*last].client == target.client)
 }
 
 /// Waits for every part and puts its outcomes where their targets stood.
@@ -173,7 +188,14 @@ async fn outcomes(
     let mut outcomes = vec![InsertOutcome::NoSubscription; targets];
     for (proposal, places) in submitted {
         let answer = Answer::decode(&proposal.await?);
-        let Some(Answer::Inserted(part)) = answer else { return Err(InsertError::Answer) };
+        if answer == Some(Answer::Full) {
+            return Err(InsertError::Unsettled {
+                limit: PACKET_IDS_MAX,
+            });
+        }
+        let Some(Answer::Inserted(part)) = answer else {
+            return Err(InsertError::Answer);
+        };
         if part.len() != places.len() {
             return Err(InsertError::Answer);
         }

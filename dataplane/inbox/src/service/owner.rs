@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tessera_mqtt::{FilterSpec, PacketId, SubscriptionId, SubscriptionOptions};
 
-use super::attach::fence_of;
 use super::Inbox;
+use super::attach::fence_of;
 use crate::answer::Answer;
 use crate::bounds::{PACKET_IDS_MAX, SUBSCRIPTIONS_MAX};
 use crate::command::{Command, Fence};
@@ -36,11 +36,13 @@ impl Inbox {
             options: options.as_u8(),
             subscription_id: subscription_id.map_or(0, SubscriptionId::get),
         };
-        match self.command(session, command).await? {
-            Answer::Existed(existed) => Ok(existed),
-            Answer::Full => Err(SessionError::TooManySubscriptions { limit: SUBSCRIPTIONS_MAX }),
-            other => Err(refusal(&other)),
+        let answer = self.command(session, command).await?;
+        if answer == Answer::Full {
+            return Err(SessionError::TooManySubscriptions {
+                limit: SUBSCRIPTIONS_MAX,
+            });
         }
+        existed(&answer)
     }
 
     /// Records that a route is about to be removed in dist; [`confirm`](Self::confirm) follows once
@@ -51,12 +53,11 @@ impl Inbox {
         filter: &FilterSpec,
     ) -> Result<bool, SessionError> {
         let text = filter.to_string();
-        let command =
-            Command::Unsubscribe { fence: self.fence(session)?, filter: text.as_bytes() };
-        match self.command(session, command).await? {
-            Answer::Existed(existed) => Ok(existed),
-            other => Err(refusal(&other)),
-        }
+        let command = Command::Unsubscribe {
+            fence: self.fence(session)?,
+            filter: text.as_bytes(),
+        };
+        existed(&self.command(session, command).await?)
     }
 
     /// The route was added or removed, as was last recorded for this filter.
@@ -66,7 +67,10 @@ impl Inbox {
         filter: &FilterSpec,
     ) -> Result<(), SessionError> {
         let text = filter.to_string();
-        let command = Command::Confirm { fence: self.fence(session)?, filter: text.as_bytes() };
+        let command = Command::Confirm {
+            fence: self.fence(session)?,
+            filter: text.as_bytes(),
+        };
         done(&self.command(session, command).await?)
     }
 
@@ -85,7 +89,10 @@ impl Inbox {
     ) -> Result<Fetched, SessionError> {
         let lane = self.lane(session)?;
         let (tenant, client) = (session.tenant, session.client.as_bytes());
-        let bounds = FetchBounds { messages_max, bytes_max };
+        let bounds = FetchBounds {
+            messages_max,
+            bytes_max,
+        };
         let fetched = self.read(tenant, client, |rows| {
             let row = query::session(rows, tenant, client)?.filter(|row| {
                 row.incarnation == session.incarnation.0
@@ -133,17 +140,26 @@ impl Inbox {
         session: &SessionRef,
         id: PacketId,
     ) -> Result<PublishOrigin, SessionError> {
-        let command = Command::Publishing { fence: self.fence(session)?, id: id.get() };
-        match self.command(session, command).await? {
-            Answer::Number { number, floor } => Ok(PublishOrigin {
-                client: session.client.clone(),
-                incarnation: session.incarnation,
-                number,
-                floor,
-            }),
-            Answer::Full => Err(SessionError::TooManyPacketIds { limit: PACKET_IDS_MAX }),
-            other => Err(refusal(&other)),
+        let command = Command::Publishing {
+            fence: self.fence(session)?,
+            id: id.get(),
+        };
+        let answer = self.command(session, command).await?;
+        if answer == Answer::Full {
+            return Err(SessionError::TooManyPacketIds {
+                limit: PACKET_IDS_MAX,
+            });
         }
+        let Answer::Number { number, floor } = answer else {
+            return Err(refusal(&answer));
+        };
+        let (client, incarnation) = (session.client.clone(), session.incarnation);
+        Ok(PublishOrigin {
+            client,
+            incarnation,
+            number,
+            floor,
+        })
     }
 
     /// Every receiver of the message has it: once this returns, PUBREC may leave, and the message
@@ -153,7 +169,10 @@ impl Inbox {
         session: &SessionRef,
         id: PacketId,
     ) -> Result<(), SessionError> {
-        let command = Command::PublishReceived { fence: self.fence(session)?, id: id.get() };
+        let command = Command::PublishReceived {
+            fence: self.fence(session)?,
+            id: id.get(),
+        };
         done(&self.command(session, command).await?)
     }
 
@@ -163,7 +182,10 @@ impl Inbox {
         session: &SessionRef,
         id: PacketId,
     ) -> Result<(), SessionError> {
-        let command = Command::PublishReleased { fence: self.fence(session)?, id: id.get() };
+        let command = Command::PublishReleased {
+            fence: self.fence(session)?,
+            id: id.get(),
+        };
         done(&self.command(session, command).await?)
     }
 
@@ -173,7 +195,11 @@ impl Inbox {
         sequence: u64,
         mark: Mark,
     ) -> Result<(), SessionError> {
-        let command = Command::Mark { fence: self.fence(session)?, sequence, mark };
+        let command = Command::Mark {
+            fence: self.fence(session)?,
+            sequence,
+            mark,
+        };
         done(&self.command(session, command).await?)
     }
 
@@ -181,15 +207,17 @@ impl Inbox {
     async fn drive(&self, session: &SessionRef, drive: Drive<'_>) -> Result<(), SessionError> {
         let below = drive.below;
         loop {
-            let command = Command::Acknowledge { fence: fence_of(session), below };
-            match self.command(session, command).await? {
-                Answer::More => {}
-                Answer::Done => break,
-                other => return Err(refusal(&other)),
+            let command = Command::Acknowledge {
+                fence: fence_of(session),
+                below,
+            };
+            let answer = self.command(session, command).await?;
+            if answer != Answer::More {
+                done(&answer)?;
+                drive.finish();
+                return Ok(());
             }
         }
-        drive.finish();
-        Ok(())
     }
 
     async fn command(
@@ -197,7 +225,9 @@ impl Inbox {
         session: &SessionRef,
         command: Command<'_>,
     ) -> Result<Answer, SessionError> {
-        Ok(self.propose(session.tenant, session.client.as_bytes(), command).await?)
+        Ok(self
+            .propose(session.tenant, session.client.as_bytes(), command)
+            .await?)
     }
 
     /// The fence of a session that is still the caller's, as far as this process knows; the group
@@ -210,20 +240,37 @@ impl Inbox {
         if session.kind == SessionKind::Transient {
             return Err(SessionError::Transient);
         }
-        let ours = Ownership { incarnation: session.incarnation, epoch: session.epoch };
+        let ours = Ownership {
+            incarnation: session.incarnation,
+            epoch: session.epoch,
+        };
         let client = session.client.as_bytes();
-        let lane = self.inner.registry.with(session.tenant, client, |registered| {
-            registered.lane.clone().filter(|_| registered.ownership == ours)
-        });
+        let lane = self
+            .inner
+            .registry
+            .with(session.tenant, client, |registered| {
+                registered
+                    .lane
+                    .clone()
+                    .filter(|_| registered.ownership == ours)
+            });
         lane.flatten().ok_or(SessionError::Stale)
     }
 }
 
 fn done(answer: &Answer) -> Result<(), SessionError> {
-    match answer {
-        Answer::Done => Ok(()),
-        other => Err(refusal(other)),
+    if *answer == Answer::Done {
+        Ok(())
+    } else {
+        Err(refusal(answer))
     }
+}
+
+fn existed(answer: &Answer) -> Result<bool, SessionError> {
+    let Answer::Existed(existed) = answer else {
+        return Err(refusal(answer));
+    };
+    Ok(*existed)
 }
 
 /// What an answer that is not the expected one means.

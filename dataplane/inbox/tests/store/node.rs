@@ -14,12 +14,14 @@ use tessera_shard::{Engine, EngineOptions};
 use tessera_tenancy::{ClusterId, Incarnation, NodeId, PrincipalId, TenantId};
 use tokio::sync::Notify;
 
-pub const OWN: PrincipalId = PrincipalId::from_bytes([0x11; 16]);
-pub const OTHER: PrincipalId = PrincipalId::from_bytes([0x12; 16]);
-pub const HOUR: SessionKind = SessionKind::Persistent { expiry_seconds: 3_600 };
+pub(crate) const OWN: PrincipalId = PrincipalId::from_bytes([0x11; 16]);
+pub(crate) const OTHER: PrincipalId = PrincipalId::from_bytes([0x12; 16]);
+pub(crate) const HOUR: SessionKind = SessionKind::Persistent {
+    expiry_seconds: 3_600,
+};
 
 /// A folder and its process, which may end and start again.
-pub struct Node {
+pub(crate) struct Node {
     folder: tempfile::TempDir,
     lives: u64,
     clock_ms: Arc<AtomicU64>,
@@ -27,7 +29,7 @@ pub struct Node {
 }
 
 impl Node {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let mut node = Self {
             folder: tempfile::tempdir().unwrap(),
             lives: 0,
@@ -39,7 +41,7 @@ impl Node {
     }
 
     /// Ends the process in order and starts the next one.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let (engine, inbox) = self.running.take().unwrap();
         drop(inbox);
         engine.shutdown().await;
@@ -52,27 +54,34 @@ impl Node {
         let clock = Arc::clone(&self.clock_ms);
         let options = engine_options(self.folder.path(), self.lives, clock);
         let engine = Engine::open(options).unwrap();
-        let inbox = Inbox::open(&engine, InboxOptions { ranges: 2 }).await.unwrap();
+        let inbox = Inbox::open(&engine, InboxOptions { ranges: 2 })
+            .await
+            .unwrap();
         self.running = Some((engine, inbox));
     }
 
-    pub fn inbox(&self) -> &Inbox {
+    pub(crate) fn inbox(&self) -> &Inbox {
         &self.running.as_ref().unwrap().1
     }
 
-    pub fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.clock_ms.load(Ordering::Relaxed)
     }
 
-    pub fn wait(&self, ms: u64) {
+    pub(crate) fn wait(&self, ms: u64) {
         self.clock_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
-    pub async fn attach(&self, whose: TenantId, client: &str, kind: SessionKind) -> Connection {
+    pub(crate) async fn attach(
+        &self,
+        whose: TenantId,
+        client: &str,
+        kind: SessionKind,
+    ) -> Connection {
         self.connect(whose, client, kind, false).await
     }
 
-    pub async fn connect(
+    pub(crate) async fn connect(
         &self,
         whose: TenantId,
         client: &str,
@@ -85,29 +94,43 @@ impl Node {
         Connection { attached, told }
     }
 
-    pub async fn insert(&self, to: &SessionRef, payload: &str) -> InsertOutcome {
+    pub(crate) async fn insert(&self, to: &SessionRef, payload: &str) -> InsertOutcome {
         let request = insert_request(payload, vec![target(to, Qos::AtLeastOnce)]);
-        self.inbox().submit_insert(to.tenant, &request).unwrap().await.unwrap()[0]
+        self.inbox()
+            .submit_insert(to.tenant, &request)
+            .unwrap()
+            .await
+            .unwrap()[0]
     }
 
-    pub async fn subscribe(&self, session: &SessionRef, text: &str) {
+    pub(crate) async fn subscribe(&self, session: &SessionRef, text: &str) {
         let inbox = self.inbox();
         let options = tessera_mqtt::SubscriptionOptions::new(Qos::AtLeastOnce);
-        inbox.subscribe(session, &filter(text), options, None).await.unwrap();
+        inbox
+            .subscribe(session, &filter(text), options, None)
+            .await
+            .unwrap();
         inbox.confirm(session, &filter(text)).await.unwrap();
     }
 
     /// Payloads in the queue from the first that is not acknowledged.
-    pub fn payloads(&self, connection: &Connection) -> Vec<String> {
+    pub(crate) fn payloads(&self, connection: &Connection) -> Vec<String> {
         let session = &connection.attached.session;
         let from = connection.attached.cursor;
-        let fetched = self.inbox().fetch(session, from, 1_000, 1 << 20, self.now_ms()).unwrap();
+        let fetched = self
+            .inbox()
+            .fetch(session, from, 1_000, 1 << 20, self.now_ms())
+            .unwrap();
         let payload = |message: &Message| String::from_utf8(message.payload.to_vec()).unwrap();
-        fetched.messages.iter().map(|queued| payload(&queued.message)).collect()
+        fetched
+            .messages
+            .iter()
+            .map(|queued| payload(&queued.message))
+            .collect()
     }
 
     /// A whole round of expiry: how many sessions ended, and how many routes they had.
-    pub async fn expire(&self) -> (usize, usize) {
+    pub(crate) async fn expire(&self) -> (usize, usize) {
         let (mut sessions, mut routes) = (0, 0);
         loop {
             let expired = self.inbox().expire(self.now_ms()).await.unwrap();
@@ -131,19 +154,19 @@ fn engine_options(folder: &Path, life: u64, clock_ms: Arc<AtomicU64>) -> EngineO
 }
 
 /// A session and what its owner was told.
-pub struct Connection {
-    pub attached: Attached,
-    pub told: Arc<Told>,
+pub(crate) struct Connection {
+    pub(crate) attached: Attached,
+    pub(crate) told: Arc<Told>,
 }
 
 impl Connection {
-    pub fn session(&self) -> &SessionRef {
+    pub(crate) fn session(&self) -> &SessionRef {
         &self.attached.session
     }
 }
 
 #[derive(Default)]
-pub struct Told {
+pub(crate) struct Told {
     taken_over: AtomicBool,
     available: Notify,
     wakes: AtomicUsize,
@@ -151,19 +174,19 @@ pub struct Told {
 }
 
 impl Told {
-    pub fn is_taken_over(&self) -> bool {
+    pub(crate) fn is_taken_over(&self) -> bool {
         self.taken_over.load(Ordering::SeqCst)
     }
 
-    pub async fn available(&self) {
+    pub(crate) async fn available(&self) {
         self.available.notified().await;
     }
 
-    pub fn wakes(&self) -> usize {
+    pub(crate) fn wakes(&self) -> usize {
         self.wakes.load(Ordering::SeqCst)
     }
 
-    pub fn live(&self) -> usize {
+    pub(crate) fn live(&self) -> usize {
         self.live.lock().len()
     }
 }
@@ -183,7 +206,7 @@ impl Owner for Told {
     }
 }
 
-pub fn request(
+pub(crate) fn request(
     tenant: TenantId,
     client: &str,
     principal: PrincipalId,
@@ -201,7 +224,7 @@ pub fn request(
     }
 }
 
-pub fn insert_request(payload: &str, targets: Vec<Target>) -> InsertRequest {
+pub(crate) fn insert_request(payload: &str, targets: Vec<Target>) -> InsertRequest {
     let topic = TopicName::try_from("t").unwrap();
     InsertRequest {
         message: Arc::new(Message {
@@ -215,11 +238,11 @@ pub fn insert_request(payload: &str, targets: Vec<Target>) -> InsertRequest {
     }
 }
 
-pub fn target(to: &SessionRef, qos: Qos) -> Target {
+pub(crate) fn target(to: &SessionRef, qos: Qos) -> Target {
     target_of(&to.client, to.incarnation, qos)
 }
 
-pub fn target_of(client: &ClientId, incarnation: SessionIncarnation, qos: Qos) -> Target {
+pub(crate) fn target_of(client: &ClientId, incarnation: SessionIncarnation, qos: Qos) -> Target {
     Target {
         client: client.clone(),
         incarnation,
@@ -229,14 +252,14 @@ pub fn target_of(client: &ClientId, incarnation: SessionIncarnation, qos: Qos) -
     }
 }
 
-pub fn tenant(byte: u8) -> TenantId {
+pub(crate) fn tenant(byte: u8) -> TenantId {
     TenantId::from_bytes([byte; 16])
 }
 
-pub fn filter(text: &str) -> FilterSpec {
+pub(crate) fn filter(text: &str) -> FilterSpec {
     FilterSpec::try_from(text).unwrap()
 }
 
-pub fn id(number: u16) -> PacketId {
+pub(crate) fn id(number: u16) -> PacketId {
     PacketId::new(number).unwrap()
 }

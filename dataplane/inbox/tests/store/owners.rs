@@ -26,7 +26,13 @@ async fn a_takeover_tells_and_fences_the_former_owner() {
     assert_eq!(inbox.acknowledge(session, 1).await.err(), stale);
     assert_eq!(inbox.received(session, 0).await.err(), stale);
     assert_eq!(inbox.completed(session, 0).await.err(), stale);
-    assert_eq!(inbox.subscribe(session, &filter("x"), options, None).await.err(), stale);
+    assert_eq!(
+        inbox
+            .subscribe(session, &filter("x"), options, None)
+            .await
+            .err(),
+        stale
+    );
     assert_eq!(inbox.unsubscribe(session, &filter("x")).await.err(), stale);
     assert_eq!(inbox.confirm(session, &filter("x")).await.err(), stale);
     assert_eq!(inbox.qos2_publishing(session, id(1)).await.err(), stale);
@@ -43,16 +49,29 @@ async fn transient_and_persistent_owners_replace_each_other() {
     let first = node.attach(tenant(1), "c", TRANSIENT).await;
     let second = node.attach(tenant(1), "c", TRANSIENT).await;
     assert!(first.told.is_taken_over() && second.attached.took_over);
-    assert_eq!(node.inbox().detach(first.session(), None).await, Err(SessionError::Stale));
+    assert_eq!(
+        node.inbox().detach(first.session(), None).await,
+        Err(SessionError::Stale)
+    );
     let stored = node.attach(tenant(1), "c", HOUR).await;
     assert!(second.told.is_taken_over() && !stored.attached.session_present);
     node.insert(stored.session(), "m").await;
     let resumed = node.attach(tenant(1), "c", TRANSIENT).await;
-    assert!(resumed.attached.session_present, "without clean start the stored session goes on");
-    assert_eq!(resumed.session().kind, SessionKind::Persistent { expiry_seconds: 0 });
+    assert!(
+        resumed.attached.session_present,
+        "without clean start the stored session goes on"
+    );
+    assert_eq!(
+        resumed.session().kind,
+        SessionKind::Persistent { expiry_seconds: 0 }
+    );
     assert_eq!(node.payloads(&resumed), ["m"]);
     node.inbox().detach(resumed.session(), None).await.unwrap();
-    assert_eq!(node.inbox().figures(tenant(1)).unwrap().sessions, 0, "and ends with this owner");
+    assert_eq!(
+        node.inbox().figures(tenant(1)).unwrap().sessions,
+        0,
+        "and ends with this owner"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,10 +93,16 @@ async fn a_client_identifier_belongs_to_its_principal() {
     node.inbox().detach(owner.session(), None).await.unwrap();
     let told = Arc::new(Told::default());
     let thief = request(tenant(1), "stored", OTHER, TRANSIENT, true, &told);
-    assert_eq!(node.inbox().attach(thief).await.err(), Some(AttachError::OtherPrincipal));
+    assert_eq!(
+        node.inbox().attach(thief).await.err(),
+        Some(AttachError::OtherPrincipal)
+    );
     node.inbox().detach(live.session(), None).await.unwrap();
     let other = request(tenant(1), "live", OTHER, TRANSIENT, true, &told);
-    assert!(node.inbox().attach(other).await.is_ok(), "a transient binding ends with its session");
+    assert!(
+        node.inbox().attach(other).await.is_ok(),
+        "a transient binding ends with its session"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +114,9 @@ async fn a_clean_start_discards_and_reports_the_routes() {
         node.insert(old.session(), "gone").await;
         let new = node.connect(tenant(1), "c", kind, true).await;
         assert!(!new.attached.session_present && old.told.is_taken_over());
-        let [route] = &new.attached.discarded[..] else { panic!("{:?}", new.attached.discarded) };
+        let [route] = &new.attached.discarded[..] else {
+            panic!("{:?}", new.attached.discarded)
+        };
         assert_eq!(route.filter, filter("x/#"));
         assert_eq!(route.incarnation, old.session().incarnation);
         assert_ne!(new.session().incarnation, old.session().incarnation);
@@ -106,7 +133,10 @@ async fn a_large_session_is_discarded_whole() {
     for at in 0..900 {
         let options = SubscriptionOptions::new(Qos::AtMostOnce);
         let text = format!("f/{at}");
-        node.inbox().subscribe(old.session(), &filter(&text), options, None).await.unwrap();
+        node.inbox()
+            .subscribe(old.session(), &filter(&text), options, None)
+            .await
+            .unwrap();
     }
     let new = node.connect(tenant(1), "c", TRANSIENT, true).await;
     assert_eq!(new.attached.discarded.len(), 900);
@@ -123,11 +153,16 @@ async fn of_many_who_race_for_a_name_one_has_it() {
         let inbox = node.inbox().clone();
         let told = Arc::new(Told::default());
         let request = request(tenant(1), "c", OWN, HOUR, false, &told);
-        racers.push(tokio::spawn(async move { (inbox.attach(request).await.unwrap(), told) }));
+        racers.push(tokio::spawn(async move {
+            (inbox.attach(request).await.unwrap(), told)
+        }));
+    }
+    let mut raced = Vec::new();
+    for racer in racers {
+        raced.push(racer.await.unwrap());
     }
     let mut owners = Vec::new();
-    for racer in racers {
-        let (attached, told) = racer.await.unwrap();
+    for (attached, told) in raced {
         let owns = node.inbox().fetch(&attached.session, 0, 1, 1, 0).is_ok();
         assert_eq!(owns, !told.is_taken_over());
         owners.extend(owns.then_some(attached.session.epoch));
@@ -142,13 +177,17 @@ async fn an_attach_that_is_given_up_leaves_no_owner() {
     let second = SessionKind::Persistent { expiry_seconds: 1 };
     for _ in 0..20 {
         let told = Arc::new(Told::default());
-        let attach = node.inbox().attach(request(tenant(1), "c", OWN, second, false, &told));
+        let attach = node
+            .inbox()
+            .attach(request(tenant(1), "c", OWN, second, false, &told));
         tokio::select! {
             biased;
             () = tokio::task::yield_now() => {}
             _ = attach => {}
         }
-        let held = node.inbox().is_online(tenant(1), &ClientId::try_from("c").unwrap());
+        let held = node
+            .inbox()
+            .is_online(tenant(1), &ClientId::try_from("c").unwrap());
         if held {
             // The attach was faster than the one who gave it up.
             return;
@@ -166,9 +205,13 @@ async fn live_messages_reach_the_owner_of_that_session_only() {
     let owner = node.attach(tenant(1), "c", HOUR).await;
     let session = owner.session().clone();
     let message = insert_request("live", Vec::new()).message;
-    let grant = LiveGrant { retain: false, subscription_ids: &[] };
+    let grant = LiveGrant {
+        retain: false,
+        subscription_ids: &[],
+    };
     let deliver = |incarnation| {
-        node.inbox().deliver_live(tenant(1), &session.client, incarnation, &message, &grant)
+        node.inbox()
+            .deliver_live(tenant(1), &session.client, incarnation, &message, &grant)
     };
     assert_eq!(deliver(session.incarnation), LiveOutcome::Delivered);
     let other = tessera_inbox::SessionIncarnation(session.incarnation.0 + 1);
@@ -187,9 +230,19 @@ async fn a_detached_session_keeps_its_queue_until_it_expires() {
     let left = node.inbox().detach(owner.session(), Some(1)).await.unwrap();
     assert!(left.discarded.is_empty());
     let request = insert_request("m", vec![target(owner.session(), Qos::AtLeastOnce)]);
-    node.inbox().submit_insert(tenant(1), &request).unwrap().await.unwrap();
+    node.inbox()
+        .submit_insert(tenant(1), &request)
+        .unwrap()
+        .await
+        .unwrap();
     assert_eq!(node.expire().await, (0, 0));
     node.wait(1_000);
     assert_eq!(node.expire().await, (1, 1));
-    assert!(!node.attach(tenant(1), "c", second).await.attached.session_present);
+    assert!(
+        !node
+            .attach(tenant(1), "c", second)
+            .await
+            .attached
+            .session_present
+    );
 }

@@ -13,9 +13,15 @@ async fn sessions_queues_and_subscriptions_survive() {
     node.subscribe(before.session(), "x/#").await;
     node.subscribe(before.session(), "$share/g/y").await;
     let options = SubscriptionOptions::new(Qos::ExactlyOnce);
-    node.inbox().subscribe(before.session(), &filter("z"), options, None).await.unwrap();
+    node.inbox()
+        .subscribe(before.session(), &filter("z"), options, None)
+        .await
+        .unwrap();
     for payload in ["one", "two"] {
-        assert_eq!(node.insert(before.session(), payload).await, InsertOutcome::Stored);
+        assert_eq!(
+            node.insert(before.session(), payload).await,
+            InsertOutcome::Stored
+        );
     }
     node.restart().await;
     let after = node.attach(tenant(1), "c", HOUR).await;
@@ -39,7 +45,14 @@ async fn sessions_queues_and_subscriptions_survive() {
     );
     assert_eq!(node.payloads(&after), ["one", "two"]);
     let figures = node.inbox().figures(tenant(1)).unwrap();
-    assert_eq!((figures.sessions, figures.subscriptions, figures.queue_messages), (1, 3, 2));
+    assert_eq!(
+        (
+            figures.sessions,
+            figures.subscriptions,
+            figures.queue_messages
+        ),
+        (1, 3, 2)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,11 +68,20 @@ async fn acknowledged_messages_are_gone() {
     assert_eq!(after.attached.cursor, 2);
     assert_eq!(node.payloads(&after), ["three"]);
     node.insert(after.session(), "four").await;
-    let fetched = node.inbox().fetch(after.session(), 3, 10, 1_000, 0).unwrap();
+    let fetched = node
+        .inbox()
+        .fetch(after.session(), 3, 10, 1_000, 0)
+        .unwrap();
     assert_eq!(fetched.messages[0].sequence, 3, "sequences go on");
     node.inbox().acknowledge(after.session(), 4).await.unwrap();
     let figures = node.inbox().figures(tenant(1)).unwrap();
-    assert_eq!(figures, TenantFigures { sessions: 1, ..TenantFigures::default() });
+    assert_eq!(
+        figures,
+        TenantFigures {
+            sessions: 1,
+            ..TenantFigures::default()
+        }
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +92,11 @@ async fn qos_2_handshakes_survive_in_both_directions() {
     let targets = vec![target(session, Qos::ExactlyOnce)];
     for payload in ["released", "completed", "sent"] {
         let request = insert_request(payload, targets.clone());
-        node.inbox().submit_insert(tenant(1), &request).unwrap().await.unwrap();
+        node.inbox()
+            .submit_insert(tenant(1), &request)
+            .unwrap()
+            .await
+            .unwrap();
     }
     node.inbox().received(session, 0).await.unwrap();
     node.inbox().received(session, 1).await.unwrap();
@@ -83,9 +109,19 @@ async fn qos_2_handshakes_survive_in_both_directions() {
     assert_eq!(after.attached.released, [0]);
     assert_eq!(after.attached.received_qos2, [id(8)]);
     assert_eq!(node.payloads(&after), ["sent"]);
-    let again = node.inbox().qos2_publishing(after.session(), id(7)).await.unwrap();
-    assert_eq!(again, origin, "the number of a publish outlives its process");
-    node.inbox().qos2_released(after.session(), id(8)).await.unwrap();
+    let again = node
+        .inbox()
+        .qos2_publishing(after.session(), id(7))
+        .await
+        .unwrap();
+    assert_eq!(
+        again, origin,
+        "the number of a publish outlives its process"
+    );
+    node.inbox()
+        .qos2_released(after.session(), id(8))
+        .await
+        .unwrap();
     let unknown = node.inbox().qos2_received(after.session(), id(8)).await;
     assert_eq!(unknown, Err(SessionError::Unknown));
 }
@@ -96,16 +132,37 @@ async fn a_publish_tried_again_by_the_next_process_is_stored_once() {
     let publisher = node.attach(tenant(1), "p", HOUR).await;
     let receiver = node.attach(tenant(1), "r", HOUR).await;
     let mut request = insert_request("m", vec![target(receiver.session(), Qos::ExactlyOnce)]);
-    let origin = node.inbox().qos2_publishing(publisher.session(), id(1)).await.unwrap();
+    let origin = node
+        .inbox()
+        .qos2_publishing(publisher.session(), id(1))
+        .await
+        .unwrap();
     request.origin = Some(origin);
-    let first = node.inbox().submit_insert(tenant(1), &request).unwrap().await.unwrap();
+    let first = node
+        .inbox()
+        .submit_insert(tenant(1), &request)
+        .unwrap()
+        .await
+        .unwrap();
     assert_eq!(first, [InsertOutcome::Stored]);
     node.restart().await;
     let publisher = node.attach(tenant(1), "p", HOUR).await;
-    assert!(publisher.attached.received_qos2.is_empty(), "to be routed again");
-    let origin = node.inbox().qos2_publishing(publisher.session(), id(1)).await.unwrap();
+    assert!(
+        publisher.attached.received_qos2.is_empty(),
+        "to be routed again"
+    );
+    let origin = node
+        .inbox()
+        .qos2_publishing(publisher.session(), id(1))
+        .await
+        .unwrap();
     request.origin = Some(origin);
-    let second = node.inbox().submit_insert(tenant(1), &request).unwrap().await.unwrap();
+    let second = node
+        .inbox()
+        .submit_insert(tenant(1), &request)
+        .unwrap()
+        .await
+        .unwrap();
     assert_eq!(second, [InsertOutcome::Duplicate]);
     let receiver = node.attach(tenant(1), "r", HOUR).await;
     assert_eq!(node.payloads(&receiver), ["m"]);
@@ -120,12 +177,28 @@ async fn sessions_that_a_process_left_online_expire() {
     node.attach(tenant(2), "kept", second).await;
     node.restart().await;
     let kept = node.attach(tenant(2), "kept", second).await;
-    assert_eq!(node.expire().await, (0, 0), "offline from now on, not expired yet");
+    assert_eq!(
+        node.expire().await,
+        (0, 0),
+        "offline from now on, not expired yet"
+    );
     node.wait(1_000);
     assert_eq!(node.expire().await, (1, 1));
-    assert_eq!(node.inbox().figures(tenant(1)).unwrap(), TenantFigures::default());
-    assert!(!node.attach(tenant(1), "gone", second).await.attached.session_present);
-    assert_eq!(node.insert(kept.session(), "m").await, InsertOutcome::Stored);
+    assert_eq!(
+        node.inbox().figures(tenant(1)).unwrap(),
+        TenantFigures::default()
+    );
+    assert!(
+        !node
+            .attach(tenant(1), "gone", second)
+            .await
+            .attached
+            .session_present
+    );
+    assert_eq!(
+        node.insert(kept.session(), "m").await,
+        InsertOutcome::Stored
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +208,16 @@ async fn a_transient_session_leaves_nothing() {
     let before = node.attach(tenant(1), "c", transient).await;
     let acknowledged = node.inbox().acknowledge(before.session(), 1).await;
     assert_eq!(acknowledged, Err(SessionError::Transient));
-    assert_eq!(node.inbox().figures(tenant(1)).unwrap(), TenantFigures::default());
+    assert_eq!(
+        node.inbox().figures(tenant(1)).unwrap(),
+        TenantFigures::default()
+    );
     node.restart().await;
-    assert!(!node.attach(tenant(1), "c", transient).await.attached.session_present);
+    assert!(
+        !node
+            .attach(tenant(1), "c", transient)
+            .await
+            .attached
+            .session_present
+    );
 }

@@ -18,8 +18,17 @@ async fn they_never_see_each_other() {
         assert!(node.payloads(&b).is_empty());
         node.insert(b.session(), "for other").await;
         let crossed = insert_request("m", vec![target(a.session(), Qos::AtLeastOnce)]);
-        let outcomes = node.inbox().submit_insert(other, &crossed).unwrap().await.unwrap();
-        assert_eq!(outcomes, [InsertOutcome::Stored], "the name is the other tenant's own");
+        let outcomes = node
+            .inbox()
+            .submit_insert(other, &crossed)
+            .unwrap()
+            .await
+            .unwrap();
+        assert_eq!(
+            outcomes,
+            [InsertOutcome::Stored],
+            "the name is the other tenant's own"
+        );
         node.inbox().acknowledge(b.session(), 2).await.unwrap();
         assert_eq!(node.payloads(&a), ["for one"]);
         node.restart().await;
@@ -31,6 +40,10 @@ async fn they_never_see_each_other() {
         let clean = node.connect(other, "same", HOUR, true).await;
         assert!(clean.attached.discarded.is_empty());
         assert!(!a.told.is_taken_over());
-        assert_eq!(node.payloads(&a), ["for one"], "a discard of one is not felt by the other");
+        assert_eq!(
+            node.payloads(&a),
+            ["for one"],
+            "a discard of one is not felt by the other"
+        );
     }
 }

@@ -13,14 +13,22 @@ use crate::path::path_of;
 use crate::query;
 
 const WRITER: PrincipalId = PrincipalId::from_bytes([0x22; 16]);
-const UNBOUNDED: RetainBounds = RetainBounds { messages_max: u64::MAX, bytes_max: u64::MAX };
+const UNBOUNDED: RetainBounds = RetainBounds {
+    messages_max: u64::MAX,
+    bytes_max: u64::MAX,
+};
 
 fn tenant(byte: u8) -> TenantId {
     TenantId::from_bytes([byte; 16])
 }
 
 fn cx(time_ms: u64) -> ApplyContext {
-    ApplyContext { shard: ShardId::from_u64(1), index: 1, ordinal: 0, time_ms }
+    ApplyContext {
+        shard: ShardId::from_u64(1),
+        index: 1,
+        ordinal: 0,
+        time_ms,
+    }
 }
 
 fn topic(text: &str) -> TopicName {
@@ -28,7 +36,10 @@ fn topic(text: &str) -> TopicName {
 }
 
 fn message(text: &str, payload: &str, expiry_seconds: Option<u32>) -> Message {
-    Message { expiry_seconds, ..Message::new(topic(text), payload.to_owned()) }
+    Message {
+        expiry_seconds,
+        ..Message::new(topic(text), payload.to_owned())
+    }
 }
 
 fn put_within(
@@ -43,12 +54,17 @@ fn put_within(
     let command = if message.payload.is_empty() {
         Command::Clear { path: &path }
     } else {
-        Command::Put { path: &path, bounds, body: &body }
+        Command::Put {
+            path: &path,
+            bounds,
+            body: &body,
+        }
     };
-    match obey(&cx(time_ms), rows, whose, &command).unwrap() {
-        Answer::Put(outcome) => outcome,
-        other => panic!("{other:?}"),
-    }
+    let (answer, _) = obey(&cx(time_ms), rows, whose, &command).unwrap();
+    let Answer::Put(outcome) = answer else {
+        panic!("{answer:?}")
+    };
+    outcome
 }
 
 fn put(rows: &mut MemoryRows, whose: TenantId, message: &Message, time_ms: u64) -> PutOutcome {
@@ -67,8 +83,7 @@ fn matching(
     let mut found = BTreeMap::new();
     let mut after: Option<MatchCursor> = None;
     loop {
-        let page =
-            query::matching(rows, whose, &filter, after.as_ref(), limit, now_ms).unwrap();
+        let page = query::matching(rows, whose, &filter, after.as_ref(), limit, now_ms).unwrap();
         assert!(page.messages.len() <= limit);
         for retained in page.messages {
             let payload = String::from_utf8(retained.message.payload.to_vec()).unwrap();
@@ -87,10 +102,22 @@ fn a_put_replaces_and_an_empty_payload_clears() {
     let mut rows = MemoryRows::default();
     let a = tenant(1);
     let outcomes = [
-        (message("t", "1", None), PutOutcome::Stored { replaced: false }),
-        (message("t", "2", None), PutOutcome::Stored { replaced: true }),
-        (message("t", "", None), PutOutcome::Cleared { existed: true }),
-        (message("t", "", None), PutOutcome::Cleared { existed: false }),
+        (
+            message("t", "1", None),
+            PutOutcome::Stored { replaced: false },
+        ),
+        (
+            message("t", "2", None),
+            PutOutcome::Stored { replaced: true },
+        ),
+        (
+            message("t", "", None),
+            PutOutcome::Cleared { existed: true },
+        ),
+        (
+            message("t", "", None),
+            PutOutcome::Cleared { existed: false },
+        ),
     ];
     for (message, expected) in outcomes {
         assert_eq!(put(&mut rows, a, &message, 0), expected);
@@ -99,24 +126,33 @@ fn a_put_replaces_and_an_empty_payload_clears() {
     assert_eq!(rows.0.len(), 1, "only the figures are left");
 }
 
+/// One expire command: how many messages it removed, and whether there are more.
+fn expire(rows: &mut MemoryRows, whose: TenantId, time_ms: u64) -> (u64, bool) {
+    let (answer, _) = obey(&cx(time_ms), rows, whose, &Command::Expire).unwrap();
+    let Answer::Expired { messages, more } = answer else {
+        panic!("{answer:?}")
+    };
+    (messages, more)
+}
+
 #[test]
 fn what_expires_is_hidden_at_once_and_removed_by_the_groups_time() {
     let mut rows = MemoryRows::default();
     let a = tenant(1);
     put(&mut rows, a, &message("short", "1", Some(1)), 1_000);
     put(&mut rows, a, &message("long", "1", Some(9)), 1_000);
-    assert_eq!(put(&mut rows, a, &message("never", "1", Some(0)), 1_000), PutOutcome::Expired);
+    let dead = message("never", "1", Some(0));
+    assert_eq!(put(&mut rows, a, &dead, 1_000), PutOutcome::Expired);
     assert_eq!(matching(&rows, a, "#", 10, 1_999).len(), 2);
     assert_eq!(matching(&rows, a, "#", 10, 2_000).len(), 1);
-    assert_eq!(query::get(&rows, a, &topic("short"), 2_000).unwrap().map(|_| ()), None);
-    let expire = |rows: &mut MemoryRows, time_ms| {
-        obey(&cx(time_ms), rows, a, &Command::Expire).unwrap()
-    };
-    assert_eq!(expire(&mut rows, 1_999), Answer::Expired { messages: 0, more: false });
-    assert_eq!(expire(&mut rows, 2_000), Answer::Expired { messages: 1, more: false });
+    let hidden = query::get(&rows, a, &topic("short"), 2_000).unwrap();
+    assert!(hidden.is_none());
+    assert_eq!(query::first_due(&rows, a).unwrap(), Some(2_000));
+    assert_eq!(expire(&mut rows, a, 1_999), (0, false));
+    assert_eq!(expire(&mut rows, a, 2_000), (1, false));
     assert_eq!(query::figures(&rows, a).unwrap().messages, 1);
-    assert_eq!(query::expired_tenants(&rows, [0; 16], 9_999).unwrap(), (vec![], None));
-    assert_eq!(query::expired_tenants(&rows, [0; 16], 10_000).unwrap(), (vec![a], None));
+    let around = query::look_around(&rows, [0; 16]).unwrap();
+    assert_eq!((around.dues, around.next), (vec![(a, 10_000)], None));
 }
 
 #[test]
@@ -125,8 +161,7 @@ fn a_replaced_message_leaves_nothing_that_expires() {
     let a = tenant(1);
     put(&mut rows, a, &message("t", "1", Some(1)), 1_000);
     put(&mut rows, a, &message("t", "2", None), 1_500);
-    let answer = obey(&cx(9_000), &mut rows, a, &Command::Expire).unwrap();
-    assert_eq!(answer, Answer::Expired { messages: 0, more: false });
+    assert_eq!(expire(&mut rows, a, 9_000), (0, false));
     assert_eq!(matching(&rows, a, "t", 10, 9_000).len(), 1);
 }
 
@@ -137,50 +172,109 @@ fn a_step_of_expiry_is_bounded() {
     for at in 0..EXPIRED_MAX + 5 {
         put(&mut rows, a, &message(&format!("t/{at}"), "1", Some(1)), 0);
     }
-    let expire = |rows: &mut MemoryRows| obey(&cx(5_000), rows, a, &Command::Expire).unwrap();
     let full = u64::try_from(EXPIRED_MAX).unwrap();
-    assert_eq!(expire(&mut rows), Answer::Expired { messages: full, more: true });
-    assert_eq!(expire(&mut rows), Answer::Expired { messages: 5, more: false });
+    assert_eq!(expire(&mut rows, a, 5_000), (full, true));
+    assert_eq!(expire(&mut rows, a, 5_000), (5, false));
     assert_eq!(rows.0.len(), 1, "only the figures are left");
+}
+
+#[test]
+fn what_was_stored_is_noted_as_due_once_readers_see_it() {
+    let mut rows = MemoryRows::default();
+    let due = Arc::new(DueTenants::default());
+    let machine = Machine::new(Arc::clone(&due));
+    let scope = Scope::Tenant(tenant(1));
+    for (name, expiry_seconds) in [("a", Some(2)), ("b", Some(1)), ("c", None)] {
+        let message = message(name, "1", expiry_seconds);
+        let (path, body) = (path_of(&message.topic), encode_body(&message, WRITER));
+        let put = Command::Put {
+            path: &path,
+            bounds: UNBOUNDED,
+            body: &body,
+        };
+        machine
+            .apply(&cx(0), &mut rows, scope, &put.encode())
+            .unwrap();
+    }
+    assert_eq!(due.take(u64::MAX), []);
+    machine.committed();
+    assert_eq!(due.take(999), []);
+    assert_eq!(due.take(1_000), [tenant(1)]);
 }
 
 #[test]
 fn bounds_refuse_what_takes_more_and_nothing_else() {
     let mut rows = MemoryRows::default();
     let a = tenant(1);
-    let one = RetainBounds { messages_max: 1, ..UNBOUNDED };
-    let put_one = |rows: &mut MemoryRows, text: &str| {
-        put_within(rows, a, &message(text, "1", None), one, 0)
+    let one = RetainBounds {
+        messages_max: 1,
+        ..UNBOUNDED
     };
-    assert_eq!(put_one(&mut rows, "t"), PutOutcome::Stored { replaced: false });
+    let put_one =
+        |rows: &mut MemoryRows, text: &str| put_within(rows, a, &message(text, "1", None), one, 0);
+    assert_eq!(
+        put_one(&mut rows, "t"),
+        PutOutcome::Stored { replaced: false }
+    );
     assert_eq!(put_one(&mut rows, "u"), PutOutcome::Full);
-    assert_eq!(put_one(&mut rows, "t"), PutOutcome::Stored { replaced: true });
-    let bytes = RetainBounds { bytes_max: 1, ..UNBOUNDED };
+    assert_eq!(
+        put_one(&mut rows, "t"),
+        PutOutcome::Stored { replaced: true }
+    );
+    let bytes = RetainBounds {
+        bytes_max: 1,
+        ..UNBOUNDED
+    };
     let grown = message("t", "12", None);
     assert_eq!(put_within(&mut rows, a, &grown, bytes, 0), PutOutcome::Full);
     let same = message("t", "2", None);
     let kept = put_within(&mut rows, a, &same, bytes, 0);
-    assert_eq!(kept, PutOutcome::Stored { replaced: true }, "lowered bounds freeze nothing");
+    assert_eq!(
+        kept,
+        PutOutcome::Stored { replaced: true },
+        "lowered bounds freeze nothing"
+    );
 }
 
 #[test]
 fn a_command_that_does_not_read_changes_nothing() {
     let mut rows = MemoryRows::default();
+    let machine = Machine::new(Arc::default());
     let body = encode_body(&message("t", "1", None), WRITER);
     let bad = [
-        Command::Put { path: b"\x05a", bounds: UNBOUNDED, body: &body },
-        Command::Put { path: b"", bounds: UNBOUNDED, body: &body },
-        Command::Put { path: b"\x01a", bounds: UNBOUNDED, body: &body[..5] },
-        Command::Put { path: b"\x01#", bounds: UNBOUNDED, body: &body },
+        Command::Put {
+            path: b"\x05a",
+            bounds: UNBOUNDED,
+            body: &body,
+        },
+        Command::Put {
+            path: b"",
+            bounds: UNBOUNDED,
+            body: &body,
+        },
+        Command::Put {
+            path: b"\x01a",
+            bounds: UNBOUNDED,
+            body: &body[..5],
+        },
+        Command::Put {
+            path: b"\x01#",
+            bounds: UNBOUNDED,
+            body: &body,
+        },
         Command::Clear { path: b"\x02a" },
     ];
     for command in bad {
-        let answer = obey(&cx(0), &mut rows, tenant(1), &command).unwrap();
+        let (answer, _) = obey(&cx(0), &mut rows, tenant(1), &command).unwrap();
         assert_eq!(answer, Answer::Malformed, "{command:?}");
     }
-    let unread = Machine.apply(&cx(0), &mut rows, Scope::Tenant(tenant(1)), b"\x09").unwrap();
+    let unread = machine
+        .apply(&cx(0), &mut rows, Scope::Tenant(tenant(1)), b"\x09")
+        .unwrap();
     assert_eq!(Answer::decode(&unread), Some(Answer::Malformed));
-    let group = Machine.apply(&cx(0), &mut rows, Scope::Group, &Command::Expire.encode()).unwrap();
+    let group = machine
+        .apply(&cx(0), &mut rows, Scope::Group, &Command::Expire.encode())
+        .unwrap();
     assert_eq!(Answer::decode(&group), Some(Answer::Malformed));
     assert_eq!(rows, MemoryRows::default());
 }
@@ -202,9 +296,18 @@ fn a_page_that_looked_at_enough_says_where_to_go_on() {
 /// One step of the model.
 #[derive(Debug, Clone)]
 enum Op {
-    Put { tenant: u8, topic: String, payload: String, expiry_seconds: Option<u32> },
-    Expire { tenant: u8 },
-    Wait { ms: u64 },
+    Put {
+        tenant: u8,
+        topic: String,
+        payload: String,
+        expiry_seconds: Option<u32>,
+    },
+    Expire {
+        tenant: u8,
+    },
+    Wait {
+        ms: u64,
+    },
 }
 
 fn topics() -> impl Strategy<Value = String> {
@@ -221,7 +324,9 @@ fn filters() -> impl Strategy<Value = String> {
             levels.extend(hash.then_some("#"));
             levels.join("/")
         })
-        .prop_filter("not a filter", |text| TopicFilter::try_from(&text[..]).is_ok())
+        .prop_filter("not a filter", |text| {
+            TopicFilter::try_from(&text[..]).is_ok()
+        })
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -252,7 +357,7 @@ proptest! {
             match op {
                 Op::Wait { ms } => now_ms += ms,
                 Op::Expire { tenant: whose } => {
-                    obey(&cx(now_ms), &mut rows, tenant(whose), &Command::Expire).unwrap();
+                    expire(&mut rows, tenant(whose), now_ms);
                 }
                 Op::Put { tenant: whose, topic, payload, expiry_seconds } => {
                     put(&mut rows, tenant(whose), &message(&topic, &payload, expiry_seconds), now_ms);
@@ -297,7 +402,14 @@ fn check_figures(rows: &MemoryRows, now_ms: u64) {
                 _ => {}
             }
         }
-        assert_eq!(query::figures(rows, tenant(whose)).unwrap(), sums, "at {now_ms}");
-        assert_eq!(dues, 0, "a due row for each message with an expiry, and no other");
+        assert_eq!(
+            query::figures(rows, tenant(whose)).unwrap(),
+            sums,
+            "at {now_ms}"
+        );
+        assert_eq!(
+            dues, 0,
+            "a due row for each message with an expiry, and no other"
+        );
     }
 }

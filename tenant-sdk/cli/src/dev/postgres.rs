@@ -23,7 +23,7 @@ use find::{FindError, Programs, VERSIONED};
 use folder_command::Launcher;
 
 /// The folder of sockets stands in here: every Unix has it, and its name is short.
-const SOCKETS_PARENT: &str = "/tmp";
+pub(crate) const SOCKETS_PARENT: &str = "/tmp";
 
 /// The cluster of a data folder, ready to be started; made, and PostgreSQL installed, if need be.
 pub(crate) async fn open(

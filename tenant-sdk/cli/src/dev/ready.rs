@@ -1,7 +1,7 @@
 //! The ready file: what a script needs to use an installation that is up.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tessera_api_types::Secret;
@@ -61,6 +61,15 @@ pub(crate) struct ReadyFile(Option<PathBuf>);
 impl ReadyFile {
     /// Removes what a former start left.
     pub(crate) fn new(path: Option<PathBuf>) -> io::Result<Self> {
+        if let Some(folder) = path.as_deref().and_then(Path::parent)
+            && !folder.is_dir()
+        {
+            // Told now, not when everything is up.
+            return Err(io::Error::other(format!(
+                "{} is no folder",
+                folder.display()
+            )));
+        }
         let file = Self(path);
         file.remove()?;
         Ok(file)
@@ -122,5 +131,6 @@ mod tests {
         assert_eq!(json, expected);
         file.remove().unwrap();
         assert!(!path.exists());
+        assert!(ReadyFile::new(Some(folder.path().join("none/ready.json"))).is_err());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,12 +16,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::banner::{Banner, called_from, shell_word};
-use super::child::{Kind, OwnProgram, Program};
+use super::child::Program;
 use super::folder::DataFolder;
 use super::keys::{self, Keys};
+use super::launch::{Launch, Ports};
 use super::ports::{self, Wish};
 use super::postgres;
-use super::postgres::cluster::Cluster;
 use super::process::{ProcessFile, Role};
 use super::ready::{Pids, Ready, ReadyFile};
 use super::seed;
@@ -61,24 +61,6 @@ pub(crate) struct Session<'a> {
 struct Supervised {
     stop: watch::Sender<Stop>,
     task: JoinHandle<std::io::Result<()>>,
-}
-
-/// The ports of this run.
-#[derive(Debug, Clone, Copy)]
-struct Ports {
-    mqtt: u16,
-    api: u16,
-    admin: u16,
-}
-
-impl Ports {
-    fn api_url(self) -> String {
-        format!("http://{}", local(self.api))
-    }
-
-    fn admin_url(self) -> String {
-        format!("http://{}", local(self.admin))
-    }
 }
 
 impl<'a> Session<'a> {
@@ -171,10 +153,20 @@ impl<'a> Session<'a> {
             .api_key(self.keys.platform_key.expose())
             .build()?;
         let (control, node) = (probe(&ports.api_url())?, probe(&ports.admin_url())?);
-        // The node serves from what it has on disk, so it need not wait for the others.
-        let started = Instant::now();
-        self.supervise(self.node_program(ports, node.clone()));
+        // The node serves from what it has on disk, so it need not wait for the others. At the very
+        // first start there is nothing: it would only ask in vain, and ever more rarely.
+        let serves_from_disk = self.former.is_some();
+        let mut started = Instant::now();
+        if serves_from_disk {
+            let program = self.launch(ports).node(node.clone());
+            self.supervise(program);
+        }
         let database_url = self.start_database().await?;
+        if !serves_from_disk {
+            started = Instant::now();
+            let program = self.launch(ports).node(node.clone());
+            self.supervise(program);
+        }
         self.start_control(ports, &database_url, control.clone())
             .await?;
         self.until_ready(Role::Node).await?;
@@ -244,7 +236,7 @@ impl<'a> Session<'a> {
         let cluster = postgres::open(self.folder.root(), search_path, password, &say).await?;
         let (url, version) = (cluster.url(), cluster.programs.version.clone());
         self.sockets = Some(cluster.sockets.clone());
-        self.supervise(self.postgres_program(cluster));
+        self.supervise(Launch::postgres(&self.folder, cluster));
         self.until_ready(Role::Postgres).await?;
         self.step(
             &format!("PostgreSQL {version}, private, on a socket only"),
@@ -260,7 +252,8 @@ impl<'a> Session<'a> {
         probe: Client,
     ) -> anyhow::Result<()> {
         let begun = Instant::now();
-        self.supervise(self.control_program(ports, database_url, probe));
+        let program = self.launch(ports).control(database_url, probe);
+        self.supervise(program);
         self.until_ready(Role::Control).await?;
         // Only now is it certain that the data and this database belong together.
         self.state
@@ -287,55 +280,12 @@ impl<'a> Session<'a> {
         Ok(context)
     }
 
-    fn node_program(&self, ports: Ports, probe: Client) -> Program {
-        let mut own = self.own_program("node", &self.folder.place("node"), probe);
-        own.option("--mqtt-listen", local(ports.mqtt).to_string());
-        own.option("--admin-listen", local(ports.admin).to_string());
-        own.option("--control-url", ports.api_url());
-        own.arguments.push("--init-cluster".into());
-        Program {
-            role: Role::Node,
-            log: self.folder.log("node"),
-            kind: Kind::Own(own),
-        }
-    }
-
-    fn control_program(&self, ports: Ports, database_url: &str, probe: Client) -> Program {
-        // Of itself it keeps nothing on disk.
-        let mut own = self.own_program("control", &self.folder.place("keys"), probe);
-        own.option("--listen", local(ports.api).to_string());
-        own.option(
-            "--bootstrap-platform-key-file",
-            &self.keys.platform_key_file,
-        );
-        own.environment.push(("DATABASE_URL", database_url.into()));
-        Program {
-            role: Role::Control,
-            log: self.folder.log("control"),
-            kind: Kind::Own(own),
-        }
-    }
-
-    fn own_program(&self, verb: &str, data_dir: &Path, probe: Client) -> OwnProgram {
-        let mut own = OwnProgram {
-            executable: self.executable.clone(),
-            arguments: vec![verb.into()],
-            environment: Vec::new(),
-            probe,
-        };
-        own.option("--data-dir", data_dir);
-        own.option("--push-key-file", &self.keys.push_key_file);
-        own.option("--server-key-file", &self.keys.server_key_file);
-        own.arguments.push("--exit-with-parent".into());
-        own
-    }
-
-    fn postgres_program(&self, cluster: Cluster) -> Program {
-        let kind = Kind::Postgres(Box::new(cluster));
-        Program {
-            role: Role::Postgres,
-            log: self.folder.log("postgres"),
-            kind,
+    fn launch(&self, ports: Ports) -> Launch<'_> {
+        Launch {
+            folder: &self.folder,
+            keys: &self.keys,
+            executable: &self.executable,
+            ports,
         }
     }
 
@@ -432,17 +382,6 @@ impl<'a> Session<'a> {
             Ok(_) | Err(_) => format!(" --context {}", shell_word(&file.display().to_string())),
         }
     }
-}
-
-impl OwnProgram {
-    fn option(&mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) {
-        self.arguments.push(name.into());
-        self.arguments.push(value.as_ref().to_owned());
-    }
-}
-
-const fn local(port: u16) -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
 /// A client that asks once whether a process is ready.

@@ -20,7 +20,7 @@ use super::process::{GRACE, ProcessFile, ProcessRecord, Role};
 /// How often a process that is starting is asked whether it is ready.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 /// Starts of a process that has never been ready before that is reported as final.
-const STARTS_MAX: u32 = 3;
+const STARTS_MAX: u32 = 5;
 /// How long the first start of a process may take until it is ready.
 const FIRST_READY_WITHIN: Duration = Duration::from_secs(90);
 /// How long a process has to end when everybody is in a hurry.
@@ -182,3 +182,6 @@ fn how(status: ExitStatus) -> String {
         None => format!("was ended by a {status}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

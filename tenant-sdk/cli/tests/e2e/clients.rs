@@ -1,5 +1,7 @@
 //! Foreign MQTT clients: rumqttc, in 3.1.1 and in 5.
 
+use std::collections::VecDeque;
+
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -27,11 +29,13 @@ impl Login {
 pub(crate) mod v311 {
     use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS};
 
-    use super::{Login, PATIENCE, timeout};
+    use super::{Login, PATIENCE, VecDeque, timeout};
 
     pub(crate) struct Client {
         client: AsyncClient,
         events: EventLoop,
+        /// Arrived while something else was waited for.
+        arrived: VecDeque<Publish>,
     }
 
     impl Client {
@@ -42,7 +46,11 @@ pub(crate) mod v311 {
                 .set_credentials(&login.username, &login.password)
                 .set_clean_session(clean);
             let (client, events) = AsyncClient::new(options, 16);
-            let mut connected = Self { client, events };
+            let mut connected = Self {
+                client,
+                events,
+                arrived: VecDeque::new(),
+            };
             connected
                 .until(|packet| matches!(packet, Packet::ConnAck(_)).then_some(()))
                 .await;
@@ -73,28 +81,36 @@ pub(crate) mod v311 {
         }
 
         pub(crate) async fn next(&mut self) -> Publish {
-            self.until(|packet| {
-                if let Packet::Publish(publish) = packet {
-                    Some(publish)
-                } else {
-                    None
-                }
-            })
-            .await
+            while self.arrived.is_empty() {
+                self.step().await;
+            }
+            self.arrived.pop_front().unwrap()
         }
 
         async fn until<T>(&mut self, mut wanted: impl FnMut(Packet) -> Option<T>) -> T {
-            let events = &mut self.events;
-            let found = async {
-                loop {
-                    if let Event::Incoming(packet) = events.poll().await.unwrap()
-                        && let Some(found) = wanted(packet)
-                    {
-                        return found;
-                    }
+            loop {
+                if let Some(packet) = self.step().await
+                    && let Some(found) = wanted(packet)
+                {
+                    return found;
                 }
-            };
-            timeout(PATIENCE, found).await.unwrap()
+            }
+        }
+
+        /// Takes one event; a message goes to those that arrived.
+        async fn step(&mut self) -> Option<Packet> {
+            let event = timeout(PATIENCE, self.events.poll())
+                .await
+                .unwrap()
+                .unwrap();
+            if let Event::Incoming(packet) = event {
+                if let Packet::Publish(publish) = packet {
+                    self.arrived.push_back(publish);
+                } else {
+                    return Some(packet);
+                }
+            }
+            None
         }
     }
 }
@@ -105,11 +121,13 @@ pub(crate) mod v5 {
     use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
     use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 
-    use super::{Login, PATIENCE, timeout};
+    use super::{Login, PATIENCE, VecDeque, timeout};
 
     pub(crate) struct Client {
         client: AsyncClient,
         events: EventLoop,
+        /// Arrived while something else was waited for.
+        arrived: VecDeque<Publish>,
     }
 
     impl Client {
@@ -117,7 +135,11 @@ pub(crate) mod v5 {
             let mut options = MqttOptions::new(client_id, "127.0.0.1", login.port);
             options.set_credentials(&login.username, &login.password);
             let (client, events) = AsyncClient::new(options, 16);
-            let mut connected = Self { client, events };
+            let mut connected = Self {
+                client,
+                events,
+                arrived: VecDeque::new(),
+            };
             connected
                 .until(|packet| matches!(packet, Packet::ConnAck(_)).then_some(()))
                 .await;
@@ -141,28 +163,36 @@ pub(crate) mod v5 {
         }
 
         pub(crate) async fn next(&mut self) -> Publish {
-            self.until(|packet| {
-                if let Packet::Publish(publish) = packet {
-                    Some(publish)
-                } else {
-                    None
-                }
-            })
-            .await
+            while self.arrived.is_empty() {
+                self.step().await;
+            }
+            self.arrived.pop_front().unwrap()
         }
 
         async fn until<T>(&mut self, mut wanted: impl FnMut(Packet) -> Option<T>) -> T {
-            let events = &mut self.events;
-            let found = async {
-                loop {
-                    if let Event::Incoming(packet) = events.poll().await.unwrap()
-                        && let Some(found) = wanted(packet)
-                    {
-                        return found;
-                    }
+            loop {
+                if let Some(packet) = self.step().await
+                    && let Some(found) = wanted(packet)
+                {
+                    return found;
                 }
-            };
-            timeout(PATIENCE, found).await.unwrap()
+            }
+        }
+
+        /// Takes one event; a message goes to those that arrived.
+        async fn step(&mut self) -> Option<Packet> {
+            let event = timeout(PATIENCE, self.events.poll())
+                .await
+                .unwrap()
+                .unwrap();
+            if let Event::Incoming(packet) = event {
+                if let Packet::Publish(publish) = packet {
+                    self.arrived.push_back(publish);
+                } else {
+                    return Some(packet);
+                }
+            }
+            None
         }
     }
 }

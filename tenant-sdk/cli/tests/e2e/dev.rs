@@ -79,6 +79,9 @@ impl Place {
     pub(crate) async fn start_with(&self, mut command: Command) -> Dev {
         let (stdout, stderr) = (self.path("stdout"), self.path("stderr"));
         let ready_path = self.path("ready.json");
+        // A killed one leaves its file until the next start removes it.
+        let former = fs::read(&ready_path)
+            .map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap());
         let child = command
             .stdout(fs::File::create(&stdout).unwrap())
             .stderr(fs::File::create(&stderr).unwrap())
@@ -91,7 +94,7 @@ impl Place {
             ready_path,
             ready: Value::Null,
         };
-        dev.until_ready_again(&Value::Null).await;
+        dev.until_ready_again(&former).await;
         dev
     }
 
@@ -152,6 +155,12 @@ impl Dev {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.child.id().unwrap(), signal);
+    }
+
+    /// Ends it in good order, so that nothing is left of it anywhere.
+    pub(crate) async fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        assert!(self.ended().await.success(), "{}", self.stderr());
     }
 
     pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {

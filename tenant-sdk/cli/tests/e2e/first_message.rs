@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use rumqttc::QoS;
-use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
@@ -44,8 +43,7 @@ async fn dev_starts_everything_and_real_clients_exchange_messages() {
     a_person_finds_the_lines_to_paste(&dev.stdout());
 
     let pids = dev.pids();
-    dev.signal(Signal::TERM);
-    assert!(dev.ended().await.success(), "{}", dev.stderr());
+    dev.stop().await;
     assert!(
         pids.into_iter().all(|pid| !is_running(pid)),
         "{:?}",

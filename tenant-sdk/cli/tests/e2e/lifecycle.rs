@@ -101,20 +101,27 @@ async fn an_ephemeral_one_leaves_nothing_behind() {
     let place = Place::new();
     let temporary = place.path("tmp");
     std::fs::create_dir(&temporary).unwrap();
-    let mut command = tokio::process::Command::new(crate::dev::TESSERA);
-    command
-        .args(["dev", "--ephemeral", "--ready-file"])
-        .arg(place.path("ready.json"))
-        .args(["--mqtt-port", &place.mqtt_port.to_string()])
-        .args(["--api-port", &place.api_port.to_string()])
-        .env("TMPDIR", &temporary)
-        .kill_on_drop(true);
-    let mut dev = place.start_with(command).await;
+    let ephemeral = || {
+        let mut command = tokio::process::Command::new(crate::dev::TESSERA);
+        command
+            .args(["dev", "--ephemeral", "--ready-file"])
+            .arg(place.path("ready.json"))
+            .args(["--mqtt-port", &place.mqtt_port.to_string()])
+            .args(["--api-port", &place.api_port.to_string()])
+            .env("TMPDIR", &temporary)
+            .env_remove("DATABASE_URL")
+            .kill_on_drop(true);
+        command
+    };
+    let mut killed = place.start_with(ephemeral()).await;
+    killed.signal(Signal::KILL);
+    killed.ended().await;
+    let mut dev = place.start_with(ephemeral()).await;
+    // That of the killed one is gone.
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 1);
     let login = Login::of(&dev.ready, 0);
     v311::Client::connect(&login, "guest", true).await;
-    dev.signal(Signal::TERM);
-    assert!(dev.ended().await.success(), "{}", dev.stderr());
+    dev.stop().await;
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
     assert_eq!(processes_of(&temporary), [] as [String; 0]);
 }

@@ -5,7 +5,7 @@ use crate::dev::{Place, text};
 #[tokio::test]
 async fn a_limit_is_told_with_its_reason_and_a_raise_is_live_at_once() {
     let place = Place::new();
-    let _dev = place.start().await;
+    let mut dev = place.start().await;
     let storm = "pub --tenant tiny --repeat 1000 -o json storm hello";
     let refused = place.tessera(storm).await;
     assert_eq!(refused.status.code(), Some(7), "{}", text(&refused.stderr));
@@ -37,12 +37,13 @@ async fn a_limit_is_told_with_its_reason_and_a_raise_is_live_at_once() {
         "{}",
         text(&table.stdout)
     );
+    dev.stop().await;
 }
 
 #[tokio::test]
 async fn the_command_line_gives_the_codes_that_scripts_rely_on() {
     let place = Place::new();
-    let _dev = place.start().await;
+    let mut dev = place.start().await;
     for (line, code) in [
         ("tenant create acme --plan pro --label env=test", 0),
         ("tenant create acme", 5),
@@ -72,4 +73,5 @@ async fn the_command_line_gives_the_codes_that_scripts_rely_on() {
             text(&output.stderr)
         );
     }
+    dev.stop().await;
 }

@@ -4,8 +4,6 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Output, Stdio};
 
-use rustix::process::Signal;
-
 use crate::clients::{Login, v311};
 use crate::dev::{Place, text};
 
@@ -47,8 +45,7 @@ async fn a_second_dev_is_refused_and_busy_ports_give_way() {
     v311::Client::connect(&Login::of(&dev.ready, 0), "guest", true).await;
     assert!(place.path("ready.json").exists());
     drop(taken);
-    dev.signal(Signal::TERM);
-    assert!(dev.ended().await.success());
+    dev.stop().await;
 }
 
 #[tokio::test]

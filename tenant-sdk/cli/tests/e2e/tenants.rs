@@ -8,7 +8,7 @@ use crate::dev::{Place, text};
 #[tokio::test]
 async fn tenants_with_the_same_client_identifiers_and_topics_never_meet() {
     let place = Place::new();
-    let dev = place.start().await;
+    let mut dev = place.start().await;
     let created = place.tessera("credential create tiny same -o json").await;
     let created: serde_json::Value = serde_json::from_slice(&created.stdout).unwrap();
     let demo = Login::of(&dev.ready, 0);
@@ -53,4 +53,5 @@ async fn tenants_with_the_same_client_identifiers_and_topics_never_meet() {
         .tessera(&format!("pub -u tiny.same -P {} a b", demo.password))
         .await;
     assert_eq!(crossed.status.code(), Some(3), "{}", text(&crossed.stderr));
+    dev.stop().await;
 }

@@ -70,7 +70,10 @@ impl Seen {
             *self.references.entry(block).or_default() += 1;
         }
         for (sequence, reference) in (run.first(last)..).zip(&run.references) {
-            let block = BlockId { index: run.index, chunk: reference.chunk };
+            let block = BlockId {
+                index: run.index,
+                chunk: reference.chunk,
+            };
             self.bodies.push((block, reference.offset, reference.len));
             let queued = self.queued.entry(client.to_vec()).or_default();
             queued.push((sequence, u64::from(reference.len)));
@@ -109,15 +112,20 @@ impl Seen {
             return;
         }
         let queued = self.queued.remove(client).unwrap_or_default();
-        let queued: Vec<_> =
-            queued.into_iter().filter(|(sequence, _)| *sequence >= session.cursor).collect();
+        let queued: Vec<_> = queued
+            .into_iter()
+            .filter(|(sequence, _)| *sequence >= session.cursor)
+            .collect();
         let sequences: Vec<u64> = queued.iter().map(|(sequence, _)| *sequence).collect();
         let expected: Vec<u64> = (session.cursor..session.next).collect();
         assert_eq!(sequences, expected, "a queue is dense");
         let bytes: u64 = queued.iter().map(|(_, bytes)| *bytes).sum();
         assert_eq!(bytes, session.queue_bytes, "bytes of a queue");
         let subscriptions = self.subscriptions.get(client).copied().unwrap_or_default();
-        assert_eq!(subscriptions, session.subscriptions, "subscriptions of a session");
+        assert_eq!(
+            subscriptions, session.subscriptions,
+            "subscriptions of a session"
+        );
         assert!(session.sent_below <= session.next);
         self.sums.sessions += 1;
         self.sums.subscriptions += u64::from(subscriptions);
@@ -129,7 +137,9 @@ impl Seen {
 fn finder(client: &[u8], session: &SessionRow) -> Option<(Vec<u8>, Option<u64>)> {
     let due = match session.presence {
         Presence::Online => None,
-        Presence::Offline { due_ms: Some(due_ms) } => Some(due_ms),
+        Presence::Offline {
+            due_ms: Some(due_ms),
+        } => Some(due_ms),
         Presence::Offline { due_ms: None } => return None,
         Presence::Ended => Some(0),
     };

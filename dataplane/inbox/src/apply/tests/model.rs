@@ -36,9 +36,17 @@ type Model = BTreeMap<(u8, usize), Session>;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Attach { who: (u8, usize), clean_start: bool },
-    Detach { who: (u8, usize) },
-    Subscribe { who: (u8, usize), filter: String },
+    Attach {
+        who: (u8, usize),
+        clean_start: bool,
+    },
+    Detach {
+        who: (u8, usize),
+    },
+    Subscribe {
+        who: (u8, usize),
+        filter: String,
+    },
     Insert {
         tenant: u8,
         payload: String,
@@ -46,10 +54,19 @@ enum Op {
         bounds: QueueBounds,
         same_entry: bool,
     },
-    Acknowledge { who: (u8, usize), ahead: u64 },
-    Mark { who: (u8, usize), ahead: u64, completed: bool },
+    Acknowledge {
+        who: (u8, usize),
+        ahead: u64,
+    },
+    Mark {
+        who: (u8, usize),
+        ahead: u64,
+        completed: bool,
+    },
     /// Whatever an owner may do, by one who no longer is.
-    Stale { who: (u8, usize) },
+    Stale {
+        who: (u8, usize),
+    },
 }
 
 fn who() -> impl Strategy<Value = (u8, usize)> {
@@ -113,7 +130,13 @@ impl Session {
         self.queue.iter().map(|entry| entry.bytes).sum()
     }
 
-    fn insert(&mut self, payload: &str, qos: Qos, bytes: u64, bounds: &QueueBounds) -> InsertOutcome {
+    fn insert(
+        &mut self,
+        payload: &str,
+        qos: Qos,
+        bytes: u64,
+        bounds: &QueueBounds,
+    ) -> InsertOutcome {
         let count = |queue: &VecDeque<Entry>| u64::try_from(queue.len()).unwrap();
         let fits = |session: &Self| {
             count(&session.queue) < u64::from(bounds.messages_max)
@@ -121,7 +144,10 @@ impl Session {
         };
         let hopeless = bounds.messages_max == 0 || bytes > bounds.bytes_max;
         if hopeless || (bounds.overflow == OverflowPolicy::DropNewest && !fits(self)) {
-            return InsertOutcome::Overflowed { dropped: 1, stored: false };
+            return InsertOutcome::Overflowed {
+                dropped: 1,
+                stored: false,
+            };
         }
         let mut dropped = 0;
         while !fits(self) {
@@ -131,18 +157,31 @@ impl Session {
             }
             dropped += 1;
         }
-        self.queue.push_back(Entry { sequence: self.next, payload: payload.to_owned(), qos, bytes });
+        self.queue.push_back(Entry {
+            sequence: self.next,
+            payload: payload.to_owned(),
+            qos,
+            bytes,
+        });
         self.next += 1;
         match dropped {
             0 => InsertOutcome::Stored,
-            dropped => InsertOutcome::Overflowed { dropped, stored: true },
+            dropped => InsertOutcome::Overflowed {
+                dropped,
+                stored: true,
+            },
         }
     }
 
     /// What a fetch of everything brings, and what it skips besides what was dropped.
     fn fetched(&self) -> Vec<(u64, String)> {
-        let unmarked = self.queue.iter().filter(|entry| !self.marks.contains_key(&entry.sequence));
-        unmarked.map(|entry| (entry.sequence, entry.payload.clone())).collect()
+        let unmarked = self
+            .queue
+            .iter()
+            .filter(|entry| !self.marks.contains_key(&entry.sequence));
+        unmarked
+            .map(|entry| (entry.sequence, entry.payload.clone()))
+            .collect()
     }
 }
 
@@ -150,7 +189,9 @@ fn step(world: &mut World, model: &mut Model, op: Op) {
     match op {
         Op::Attach { who, clean_start } => attach(world, model, who, clean_start),
         Op::Detach { who } => {
-            let Some(session) = model.get_mut(&who).filter(|session| session.online) else { return };
+            let Some(session) = model.get_mut(&who).filter(|session| session.online) else {
+                return;
+            };
             let owned = session.owned(who);
             // The owner knows all that it fetched; here it fetched nothing.
             let detach = Command::Detach {
@@ -158,12 +199,17 @@ fn step(world: &mut World, model: &mut Model, op: Op) {
                 expiry_seconds: None,
                 sent_below: 0,
             };
-            let expected = Answer::Ended { done: true, removed: Removed::default() };
+            let expected = Answer::Ended {
+                done: true,
+                removed: Removed::default(),
+            };
             assert_eq!(world.obey(owned.tenant, &detach), expected);
             session.online = false;
         }
         Op::Subscribe { who, filter } => {
-            let Some(session) = model.get_mut(&who).filter(|session| session.online) else { return };
+            let Some(session) = model.get_mut(&who).filter(|session| session.online) else {
+                return;
+            };
             let owned = session.owned(who);
             let command = Command::Subscribe {
                 fence: owned.fence(),
@@ -174,11 +220,21 @@ fn step(world: &mut World, model: &mut Model, op: Op) {
             let existed = !session.subscriptions.insert(filter.clone());
             assert_eq!(world.obey(owned.tenant, &command), Answer::Existed(existed));
         }
-        Op::Insert { tenant, payload, targets, bounds, same_entry } => {
+        Op::Insert {
+            tenant,
+            payload,
+            targets,
+            bounds,
+            same_entry,
+        } => {
             insert(world, model, tenant, &payload, &targets, bounds, same_entry);
         }
         Op::Acknowledge { who, ahead } => acknowledge(world, model, who, ahead),
-        Op::Mark { who, ahead, completed } => mark(world, model, who, ahead, completed),
+        Op::Mark {
+            who,
+            ahead,
+            completed,
+        } => mark(world, model, who, ahead, completed),
         Op::Stale { who } => stale(world, model, who),
     }
 }
@@ -215,7 +271,11 @@ fn insert(
     let mut expected = Vec::new();
     let mut commanded = Vec::new();
     for (client, twice) in targets {
-        let qos = if *twice { Qos::ExactlyOnce } else { Qos::AtLeastOnce };
+        let qos = if *twice {
+            Qos::ExactlyOnce
+        } else {
+            Qos::AtLeastOnce
+        };
         let session = model.get_mut(&(of, *client));
         let incarnation = session.as_ref().map_or(7, |session| session.incarnation);
         commanded.push(target(CLIENTS[*client], incarnation, qos));
@@ -224,7 +284,12 @@ fn insert(
             Some(session) => session.insert(payload, qos, bytes, &bounds),
         });
     }
-    let insert = Insert { body: &body, bounds, origin: None, targets: commanded };
+    let insert = Insert {
+        body: &body,
+        bounds,
+        origin: None,
+        targets: commanded,
+    };
     let command = Command::Insert(insert);
     let answer = match same_entry {
         true => world.obey_same_entry(tenant(of), &command),
@@ -234,25 +299,42 @@ fn insert(
 }
 
 fn acknowledge(world: &mut World, model: &mut Model, who: (u8, usize), ahead: u64) {
-    let Some(session) = model.get_mut(&who).filter(|session| session.online) else { return };
+    let Some(session) = model.get_mut(&who).filter(|session| session.online) else {
+        return;
+    };
     let owned = session.owned(who);
     let below = session.cursor() + ahead;
-    let command = Command::Acknowledge { fence: owned.fence(), below };
+    let command = Command::Acknowledge {
+        fence: owned.fence(),
+        below,
+    };
     for _ in 0..2 {
         assert_eq!(world.obey(owned.tenant, &command), Answer::Done);
         session.queue.retain(|entry| entry.sequence >= below);
         let next = session.next;
-        session.marks.retain(|sequence, _| *sequence >= below.min(next));
+        session
+            .marks
+            .retain(|sequence, _| *sequence >= below.min(next));
         session.sent_below = session.sent_below.max(session.cursor());
     }
 }
 
 fn mark(world: &mut World, model: &mut Model, who: (u8, usize), ahead: u64, completed: bool) {
-    let Some(session) = model.get_mut(&who).filter(|session| session.online) else { return };
+    let Some(session) = model.get_mut(&who).filter(|session| session.online) else {
+        return;
+    };
     let owned = session.owned(who);
     let sequence = session.cursor() + ahead;
-    let mark = if completed { Mark::Completed } else { Mark::Released };
-    let command = Command::Mark { fence: owned.fence(), sequence, mark };
+    let mark = if completed {
+        Mark::Completed
+    } else {
+        Mark::Released
+    };
+    let command = Command::Mark {
+        fence: owned.fence(),
+        sequence,
+        mark,
+    };
     let answer = world.obey(owned.tenant, &command);
     if sequence >= session.next {
         assert_eq!(answer, Answer::Unknown);
@@ -267,23 +349,46 @@ fn mark(world: &mut World, model: &mut Model, who: (u8, usize), ahead: u64, comp
 
 fn stale(world: &mut World, model: &Model, who: (u8, usize)) {
     let session = model.get(&who).cloned().unwrap_or_default();
-    let former = Owned { epoch: session.epoch.wrapping_sub(1), ..session.owned(who) };
+    let former = Owned {
+        epoch: session.epoch.wrapping_sub(1),
+        ..session.owned(who)
+    };
     let before = world.rows.clone();
     let fence = former.fence();
     let filter = b"a";
     let commands = [
-        Command::Detach { fence, expiry_seconds: Some(0), sent_below: 9 },
-        Command::Subscribe { fence, filter, options: 0, subscription_id: 0 },
+        Command::Detach {
+            fence,
+            expiry_seconds: Some(0),
+            sent_below: 9,
+        },
+        Command::Subscribe {
+            fence,
+            filter,
+            options: 0,
+            subscription_id: 0,
+        },
         Command::Unsubscribe { fence, filter },
         Command::Confirm { fence, filter },
-        Command::Acknowledge { fence, below: u64::MAX },
-        Command::Mark { fence, sequence: 0, mark: Mark::Released },
+        Command::Acknowledge {
+            fence,
+            below: u64::MAX,
+        },
+        Command::Mark {
+            fence,
+            sequence: 0,
+            mark: Mark::Released,
+        },
         Command::Publishing { fence, id: 1 },
         Command::PublishReceived { fence, id: 1 },
         Command::PublishReleased { fence, id: 1 },
     ];
     for command in commands {
-        assert_eq!(world.obey(former.tenant, &command), Answer::Stale, "{command:?}");
+        assert_eq!(
+            world.obey(former.tenant, &command),
+            Answer::Stale,
+            "{command:?}"
+        );
     }
     assert_eq!(world.rows, before, "a former owner changes nothing");
 }
@@ -296,8 +401,10 @@ fn check(world: &World, model: &Model) {
         check_fetches(world, &owned, session);
         let subscriptions =
             query::subscriptions(&world.rows, owned.tenant, owned.client.as_bytes()).unwrap();
-        let filters: BTreeSet<_> =
-            subscriptions.iter().map(|stored| stored.filter.to_string()).collect();
+        let filters: BTreeSet<_> = subscriptions
+            .iter()
+            .map(|stored| stored.filter.to_string())
+            .collect();
         assert_eq!(filters, session.subscriptions);
     }
 }
@@ -307,7 +414,10 @@ fn check_fetches(world: &World, owned: &Owned, session: &Session) {
     let mut met = Vec::new();
     let mut from = 0;
     loop {
-        let bounds = FetchBounds { messages_max: 2, bytes_max: 100 };
+        let bounds = FetchBounds {
+            messages_max: 2,
+            bytes_max: 100,
+        };
         let fetched = world.fetch_within(owned, from, bounds);
         assert!(fetched.messages.len() <= 2);
         met.extend(fetched.messages.iter().map(|queued| queued.sequence));
@@ -317,7 +427,10 @@ fn check_fetches(world: &World, owned: &Owned, session: &Session) {
         }
         from = fetched.next;
     }
-    let released = session.marks.iter().filter(|(_, mark)| **mark == Mark::Released);
+    let released = session
+        .marks
+        .iter()
+        .filter(|(_, mark)| **mark == Mark::Released);
     met.extend(released.map(|(sequence, _)| *sequence));
     met.sort_unstable();
     assert_eq!(met, (0..session.next).collect::<Vec<_>>());

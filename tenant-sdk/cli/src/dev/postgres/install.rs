@@ -92,7 +92,10 @@ pub(crate) async fn install(
         InstallPlan::Tell(line) => Err(InstallError::AskedFor(line)),
         InstallPlan::Unknown => Err(InstallError::Unknown),
         InstallPlan::Run(steps) => {
-            say("no PostgreSQL found: installing it through the system's package manager");
+            say(
+                "no PostgreSQL found: installing it through the system's package manager (which may \
+                 start a database of its own; that one is not used)",
+            );
             for step in steps {
                 run(&step, say).await?;
             }

@@ -43,6 +43,14 @@ pub(crate) fn prepare(parent: &Path, data: &Path, run_as: RunAs) -> io::Result<P
     ))
 }
 
+/// Removes the folders of a data folder that is gone. One that is not empty stays.
+pub(crate) fn remove(parent: &Path, data: &Path) {
+    for attempt in 0..ATTEMPTS_MAX {
+        // Most of these names were never taken.
+        fs::remove_dir(parent.join(name(data.as_os_str(), attempt))).unwrap_or_default();
+    }
+}
+
 /// Gives a new folder to the user that the cluster runs as.
 pub(crate) fn hand_over(folder: &Path, run_as: RunAs) -> io::Result<()> {
     match run_as {
@@ -121,5 +129,9 @@ mod tests {
         std::os::unix::fs::symlink(parent.path(), &second).unwrap();
         let third = prepare(parent.path(), data, caller(parent.path())).unwrap();
         assert!(third != first && third != second, "a link");
+
+        fs::write(first.join("in use"), "").unwrap();
+        remove(parent.path(), data);
+        assert!(first.exists() && second.is_symlink() && !third.exists());
     }
 }
