@@ -130,7 +130,22 @@ impl<'a> Command<'a> {
     /// As the log carries it.
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = Writer::with_capacity(64);
-        out.byte(FORM);
+        self.write(out.byte(FORM));
+        out.finish().into()
+    }
+
+    /// What [`encode`](Self::encode) wrote, and nothing else.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        if reader.byte()? != FORM {
+            return None;
+        }
+        let kind = reader.byte()?;
+        let command = read_fields(kind, &mut reader)?;
+        reader.end(command)
+    }
+
+    fn write(&self, out: &mut Writer) {
         match self {
             Self::Attach(attach) => attach.write(out.byte(kind::ATTACH)),
             Self::Detach {
@@ -190,18 +205,6 @@ impl<'a> Command<'a> {
                 fence.write(out.byte(kind::PUBLISH_RELEASED)).short(*id);
             }
         }
-        out.finish().into()
-    }
-
-    /// What [`encode`](Self::encode) wrote, and nothing else.
-    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
-        if reader.byte()? != FORM {
-            return None;
-        }
-        let kind = reader.byte()?;
-        let command = read_fields(kind, &mut reader)?;
-        reader.end(command)
     }
 }
 

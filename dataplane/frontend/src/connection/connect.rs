@@ -137,7 +137,11 @@ impl Connection {
             tenant,
             identity,
             origin,
-            home: Home::new(attached.session.clone(), attached.cursor, attached.sent_below),
+            home: Home::new(
+                attached.session.clone(),
+                attached.cursor,
+                attached.sent_below,
+            ),
             subscriptions: Subscriptions::default(),
             replay: Replay::default(),
             memo: Memo::default(),

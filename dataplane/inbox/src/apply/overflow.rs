@@ -9,6 +9,7 @@ use crate::keys::{Row, queue_from};
 use crate::query::read_run;
 use crate::queue::QueueBounds;
 use crate::rows::{Mark, SessionRow};
+use crate::run::Run;
 
 /// What one more message needs of a queue.
 pub(super) struct Room {

@@ -1,8 +1,9 @@
 //! `apply` and `query` over rows in memory.
 
-mod cases;
 mod invariants;
+mod messages;
 mod model;
+mod sessions;
 
 use bytes::Bytes;
 use tessera_mqtt::{Message, Qos, TopicName};
@@ -13,11 +14,13 @@ use super::*;
 use crate::answer::{AttachOutcome, Removed};
 use crate::body::encode_body;
 use crate::command::{Attach, Fence, Insert, InsertTarget, Origin};
+use crate::keys::Row;
 use crate::memory_rows::MemoryRows;
 use crate::query::{self, FetchBounds};
 use crate::queue::{Fetched, InsertOutcome, OverflowPolicy, QueueBounds};
+use crate::registry::{Ownership, Registered, SessionKey};
 use crate::run::Delivery;
-use crate::session::EXPIRY_NEVER;
+use crate::session::{EXPIRY_NEVER, OwnerEpoch, SessionIncarnation};
 
 const OWN: PrincipalId = PrincipalId::from_bytes([0x11; 16]);
 const OTHER: PrincipalId = PrincipalId::from_bytes([0x12; 16]);
@@ -217,4 +220,32 @@ impl World {
 
 fn text(payload: &Bytes) -> String {
     String::from_utf8(payload.to_vec()).unwrap()
+}
+
+fn rows_of(world: &World, is: impl Fn(Row<'_>) -> bool) -> usize {
+    world
+        .rows
+        .0
+        .keys()
+        .filter(|key| is(Row::parse(key).unwrap().1))
+        .count()
+}
+
+fn blocks(world: &World) -> usize {
+    rows_of(world, |row| matches!(row, Row::Block(_)))
+}
+
+fn runs(world: &World) -> usize {
+    rows_of(world, |row| matches!(row, Row::Queue { .. }))
+}
+
+fn subscribe(world: &mut World, owned: &Owned, filter: &str) -> Answer {
+    let (fence, filter) = (owned.fence(), filter.as_bytes());
+    let command = Command::Subscribe {
+        fence,
+        filter,
+        options: 1,
+        subscription_id: 0,
+    };
+    world.obey(owned.tenant, &command)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::keys::{BlockId, Row};
+use crate::keys::BlockId;
 use crate::rows::{Presence, SessionRow, SubscriptionRow, TenantRow, body_in_block, decode_refs};
 use crate::run::Run;
 
