@@ -56,7 +56,12 @@ pub(crate) struct KillReport {
     received: u64,
     acknowledged_and_missing: u64,
     phantoms: u64,
+    /// Received again in the same round.
     duplicates: u64,
+    /// Received in a later round than they were sent in, for the first time.
+    late: u64,
+    /// Received in a later round though they had been received and acknowledged before.
+    repeated: u64,
     sessions_lost: u64,
     retained: u64,
     retained_missing: u64,
@@ -81,6 +86,8 @@ pub(crate) async fn run(ready: &Path, options: &KillOptions) -> anyhow::Result<K
         random: options.seed,
         report: KillReport::default(),
         retained: HashMap::new(),
+        all_sent: HashSet::new(),
+        all_received: HashSet::new(),
     };
     rounds.open_sessions().await?;
     for round in 0..options.rounds {
@@ -100,6 +107,8 @@ struct Rounds {
     random: u64,
     report: KillReport,
     retained: HashMap<String, String>,
+    all_sent: HashSet<u64>,
+    all_received: HashSet<u64>,
 }
 
 impl Rounds {
@@ -204,7 +213,18 @@ impl Rounds {
         self.report.received += received.len() as u64;
         self.report.duplicates += duplicates;
         self.report.acknowledged_and_missing += acked.difference(&received).count() as u64;
-        self.report.phantoms += received.difference(sent).count() as u64;
+        self.all_sent.extend(sent);
+        for number in received.difference(sent) {
+            let count = if !self.all_sent.contains(number) {
+                &mut self.report.phantoms
+            } else if self.all_received.contains(number) {
+                &mut self.report.repeated
+            } else {
+                &mut self.report.late
+            };
+            *count += 1;
+        }
+        self.all_received.extend(received);
         Ok(())
     }
 

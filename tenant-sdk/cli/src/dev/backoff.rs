@@ -7,7 +7,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// No pause is longer.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// A life this long was a good one: the next pause is the first again.
-const GOOD_LIFE: Duration = Duration::from_secs(30);
+const GOOD_LIFE: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug, Default)]
