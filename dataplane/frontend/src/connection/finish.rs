@@ -8,7 +8,7 @@ use tessera_mqtt::Will;
 use tessera_session::Refusal;
 use tokio::io::AsyncWriteExt as _;
 
-use super::session::Session;
+use super::session::{Completions, Session};
 use super::{Connection, End};
 use crate::authenticate::Identity;
 use crate::shared::Shared;
@@ -33,6 +33,8 @@ impl Connection {
             .with(|outbound, _out| outbound.acknowledged_below())
             .0;
         session.outbox.close();
+        // Nobody polls these any more; an acknowledgement among them would keep the last one waiting.
+        session.completions = Completions::default();
         self.say(&end).await;
         self.shared.metrics.connections.add(-1);
         self.shared

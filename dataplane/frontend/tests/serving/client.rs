@@ -210,6 +210,12 @@ impl Device {
         assert!(matches!(next, Packet::PingResp), "{next:?}");
     }
 
+    /// Ends without a word, once the server has read everything and closed its side too.
+    pub(crate) async fn hang_up(mut self) {
+        self.stream.shutdown().await.unwrap();
+        while self.next_or_end().await.is_some() {}
+    }
+
     pub(crate) async fn farewell(mut self) {
         self.send(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)))
             .await;

@@ -265,6 +265,35 @@ async fn more_publishes_in_flight_than_the_server_holds_are_all_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_just_before_the_connection_was_lost_does_not_come_again() {
+    const MESSAGES: u16 = 100;
+    let harness = Harness::start().await;
+    harness.change(set_tenant(
+        ACME,
+        free_but(LimitCode::PublishesPerSecond, 1_000_000),
+    ));
+    let mut publisher = harness.device().await;
+    publisher.hello(&Hello::new(ACME, "pub")).await;
+    for _round in 0..5 {
+        let mut subscriber = harness.device().await;
+        subscriber.hello(&Hello::persistent(ACME, "sub")).await;
+        subscriber.subscribe("t", Qos::AtLeastOnce).await;
+        for number in 1..=MESSAGES {
+            publisher.publish("t", "x", Qos::AtLeastOnce, number).await;
+        }
+        for _ in 1..=MESSAGES {
+            subscriber.receive().await;
+            assert!(matches!(publisher.next().await, Packet::PubAck(_)));
+        }
+        subscriber.hang_up().await;
+        let mut back = harness.device().await;
+        back.hello(&Hello::persistent(ACME, "sub")).await;
+        back.expect_nothing().await;
+        back.farewell().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_window_of_one_still_brings_everything() {
     let harness = Harness::start().await;
     for expiry in [0, 60] {
