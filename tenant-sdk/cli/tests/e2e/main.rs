@@ -11,4 +11,5 @@ mod first_message;
 mod lifecycle;
 mod limits;
 mod refusals;
+mod standalone;
 mod tenants;
