@@ -39,6 +39,8 @@ use crate::shared::Shared;
 
 /// Answers and messages that may wait for the socket; past it nothing more is read.
 const UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
+/// QoS 0 messages on their way into a store; past it nothing more is read.
+const KEEPING_MAX: usize = 4_096;
 /// A socket that takes nothing for this long while something waits is closed.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 
@@ -216,7 +218,9 @@ impl Connection {
             tokio::task::yield_now().await;
             return Ok(Wake::Signal);
         }
-        let hears = self.inbound.wants_packets() && self.unwritten.len() < UNWRITTEN_BYTES_MAX;
+        let hears = self.inbound.wants_packets()
+            && self.unwritten.len() < UNWRITTEN_BYTES_MAX
+            && session.keeping < KEEPING_MAX;
         if !self.unwritten.is_empty() {
             return Box::pin(wait_blocked(&self.stream, session, hears)).await;
         }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tessera_api::ControlOptions;
 use tessera_node::NodeOptions;
 use tessera_tenancy::{FrameKey, ServerKey, decode_hex};
@@ -128,6 +129,7 @@ impl ProcessArgs {
             .with_ansi(std::io::stderr().is_terminal())
             .with_writer(std::io::stderr)
             .init();
+        raise_descriptor_limit();
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let parent = self.exit_with_parent.then(parent_gone).transpose()?;
@@ -138,6 +140,19 @@ impl ProcessArgs {
                 () = until(parent) => {}
             }
         })
+    }
+}
+
+/// As many open files as the system lets this process have: each device takes one.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => tracing::info!(limit = ?raised.current, "open files"),
+        Err(error) => tracing::warn!(%error, limit = ?limit.current, "open files not raised"),
     }
 }
 

@@ -100,6 +100,12 @@ impl Connection {
                 }
                 Ok(())
             }
+            Completion::Kept => {
+                if let Some(session) = &mut self.session {
+                    session.keeping -= 1;
+                }
+                Ok(())
+            }
             Completion::Acknowledged { outcome } => {
                 if let Some(session) = &mut self.session {
                     session.home.note_acknowledged(outcome.is_ok());

@@ -147,6 +147,7 @@ impl Connection {
             memo: Memo::default(),
             throttle: super::publish::Throttle::default(),
             completions: Completions::default(),
+            keeping: 0,
             pulse: None,
             permit,
             outbox,

@@ -129,14 +129,7 @@ impl Connection {
             Some(ticket) if durable => {
                 session.await_durable(&self.shared, ticket, once, routed.durable);
             }
-            // Nobody waits for QoS 0; its errors are the store's own to count.
-            None if durable => self.shared.detach(async move {
-                for pending in routed.durable {
-                    if let Err(error) = pending.await {
-                        tracing::debug!(%error, "QoS 0 message not stored");
-                    }
-                }
-            }),
+            None if durable => session.keep(routed.durable),
             Some(ticket) if hold.is_none() => {
                 let code = if reached {
                     ReasonCode::Success
@@ -165,6 +158,20 @@ impl Connection {
 }
 
 impl Session {
+    /// QoS 0 with something to store: nobody is told, but what this connection subscribes to next
+    /// shall find it.
+    fn keep(&mut self, durable: Vec<Durable>) {
+        self.keeping += 1;
+        self.completions.push(async move {
+            for pending in durable {
+                if let Err(error) = pending.await {
+                    tracing::debug!(%error, "QoS 0 message not stored");
+                }
+            }
+            Completion::Kept
+        });
+    }
+
     fn await_durable(
         &mut self,
         shared: &Arc<crate::shared::Shared>,

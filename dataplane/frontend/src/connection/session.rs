@@ -34,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) memo: Memo,
     pub(crate) throttle: Throttle,
     pub(crate) completions: Completions,
+    /// QoS 0 messages that are on their way into a store.
+    pub(crate) keeping: usize,
     pub(crate) pulse: Option<Arc<Pulse>>,
     /// The connection's place under the tenant's limit; given back with the last holder.
     pub(crate) permit: Arc<ConnectionPermit>,
@@ -75,6 +77,8 @@ pub(crate) enum Completion {
         sequence: u64,
         outcome: Result<(), String>,
     },
+    /// A QoS 0 message is in its store.
+    Kept,
     /// The inbox knows that everything below was acknowledged.
     Acknowledged { outcome: Result<(), String> },
 }

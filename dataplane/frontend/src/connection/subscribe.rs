@@ -280,7 +280,8 @@ impl Session {
     /// Whether a retained message would find room: in the window, in the buffer, and, where it goes
     /// through the inbox, without pushing others out of the queue.
     fn may_replay(&self) -> bool {
-        self.replay.queued < REPLAY_PAGE
+        self.keeping == 0
+            && self.replay.queued < REPLAY_PAGE
             && self.outbox.with(|outbound, out| {
                 outbound.window_room() > 0 && out.len() < OUTBOX_BYTES_MAX / 2
             })

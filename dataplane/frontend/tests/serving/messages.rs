@@ -116,6 +116,24 @@ async fn a_retained_message_greets_later_subscribers_until_it_is_cleared() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_finds_what_it_retained_itself_at_qos_0() {
+    let harness = Harness::start().await;
+    let mut device = harness.device().await;
+    device.hello(&Hello::new(ACME, "both")).await;
+    for number in 0..50 {
+        let topic = format!("own/{number}");
+        let mut message = crate::client::message(&topic, "x", Qos::AtMostOnce);
+        message.retain = true;
+        device
+            .send(&Packet::Publish(tessera_mqtt::Publish::new(message, None)))
+            .await;
+        device.subscribe(&topic, Qos::AtMostOnce).await;
+        assert!(device.receive().await.retain, "{topic}");
+        device.unsubscribe(&topic).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_retained_messages_all_come() {
     const COUNT: u16 = 2_000;
     let harness = Harness::start().await;
