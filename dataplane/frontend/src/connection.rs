@@ -140,6 +140,8 @@ impl Connection {
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
         Box::pin(self.establish()).await?;
+        // A client need not wait for CONNACK before it goes on (MQTT 5, 3.1.4).
+        self.handle_unread().await?;
         loop {
             self.take_messages()?;
             self.write().await?;

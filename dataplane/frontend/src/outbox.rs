@@ -176,11 +176,21 @@ impl Outbox {
             *buffer = buffers::take();
         }
         let result = act(outbound, buffer);
+        if buffer.is_empty() {
+            // An idle connection holds no buffer.
+            buffers::give_back(std::mem::take(buffer));
+        }
         if state.waiting {
             state.waiting = false;
             self.room.notify_waiters();
         }
         result
+    }
+
+    /// Looks at [`Outbound`] without changing it.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Outbound, usize) -> R) -> R {
+        let state = self.state.lock();
+        look(&state.outbound, state.buffer.len())
     }
 
     /// Ends the connection: from here on nothing goes in. The first reason stays.

@@ -30,7 +30,7 @@ impl Connection {
         session.outbox.take(&mut self.unwritten);
         let acknowledged_below = session
             .outbox
-            .with(|outbound, _out| outbound.acknowledged_below())
+            .look(|outbound, _bytes| outbound.acknowledged_below())
             .0;
         session.outbox.close();
         // Nobody polls these any more; an acknowledgement among them would keep the last one waiting.

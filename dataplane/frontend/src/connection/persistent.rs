@@ -88,7 +88,7 @@ impl Session {
     pub(crate) fn pump(&mut self, shared: &Arc<Shared>) -> bool {
         let mut moved = self.pump_replay(shared);
         while self.home.available && self.home.is_persistent() {
-            let room = self.outbox.with(|outbound, _out| outbound.window_room());
+            let room = self.outbox.look(|outbound, _bytes| outbound.window_room());
             if room == 0 {
                 return moved;
             }
@@ -180,7 +180,7 @@ impl Session {
         }
         let below = self
             .outbox
-            .with(|outbound, _out| outbound.acknowledged_below())
+            .look(|outbound, _bytes| outbound.acknowledged_below())
             .0;
         if below <= self.home.acknowledged_below {
             return;

@@ -282,9 +282,9 @@ impl Session {
     fn may_replay(&self) -> bool {
         self.keeping == 0
             && self.replay.queued < REPLAY_PAGE
-            && self.outbox.with(|outbound, out| {
-                outbound.window_room() > 0 && out.len() < OUTBOX_BYTES_MAX / 2
-            })
+            && self
+                .outbox
+                .look(|outbound, bytes| outbound.window_room() > 0 && bytes < OUTBOX_BYTES_MAX / 2)
     }
 
     /// Whether there is something to do that no signal will tell.

@@ -114,6 +114,25 @@ impl Device {
         *answer
     }
 
+    /// CONNECT and what follows it in one piece.
+    pub(crate) async fn hello_and(&mut self, hello: &Hello, then: &[Packet]) -> ConnAck {
+        let mut out = BytesMut::new();
+        encode(
+            &Packet::Connect(Box::new(hello.packet())),
+            self.version,
+            &mut out,
+        )
+        .unwrap();
+        for packet in then {
+            encode(packet, self.version, &mut out).unwrap();
+        }
+        self.stream.write_all(&out).await.unwrap();
+        let Packet::ConnAck(answer) = self.next().await else {
+            panic!("CONNACK comes first")
+        };
+        *answer
+    }
+
     pub(crate) async fn send(&mut self, packet: &Packet) {
         let mut out = BytesMut::new();
         encode(packet, self.version, &mut out).unwrap();

@@ -74,6 +74,17 @@ async fn a_qos_2_message_sent_twice_arrives_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_with_connect_in_one_piece_is_handled() {
+    let harness = Harness::start().await;
+    let mut device = harness.device().await;
+    let answer = device
+        .hello_and(&Hello::new(ACME, "eager"), &[Packet::PingReq])
+        .await;
+    assert_eq!(answer.reason, ReasonCode::Success);
+    assert!(matches!(device.next().await, Packet::PingResp));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_listening_is_told() {
     let harness = Harness::start().await;
     let mut publisher = harness.device().await;
