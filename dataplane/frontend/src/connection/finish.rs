@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::session::{Completions, Session};
 use super::{Connection, End};
 use crate::authenticate::Identity;
+use crate::outbox::EndReason;
 use crate::shared::Shared;
 use crate::will::{self, Testament};
 
@@ -87,7 +88,9 @@ impl Session {
                 tracing::debug!(tenant = %self.tenant.id, %error, "session not detached");
             }
         }
-        if let Some(will) = will {
+        // A client that is back within the delay keeps its will to itself (MQTT-3.1.3-9).
+        let is_back = matches!(end, End::Server(EndReason::TakenOver));
+        if let Some(will) = will.filter(|will| !(is_back && will.delay_seconds > 0)) {
             self.leave_will(shared, will, expiry);
         }
         let tenant = Arc::clone(&self.tenant);

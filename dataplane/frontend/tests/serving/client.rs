@@ -38,6 +38,7 @@ pub(crate) struct Hello {
     pub(crate) keep_alive: u16,
     pub(crate) receive_maximum: u16,
     pub(crate) will: Option<(&'static str, &'static str)>,
+    pub(crate) will_delay: u32,
 }
 
 impl Hello {
@@ -53,6 +54,7 @@ impl Hello {
             keep_alive: 60,
             receive_maximum: 65_535,
             will: None,
+            will_delay: 0,
         }
     }
 
@@ -76,7 +78,7 @@ impl Hello {
         connect.password = Some(Password::new(password(self.tenant, self.name)));
         connect.will = self.will.map(|(topic, payload)| Will {
             message: message(topic, payload, Qos::AtMostOnce),
-            delay_seconds: 0,
+            delay_seconds: self.will_delay,
         });
         connect
     }

@@ -257,6 +257,35 @@ async fn a_will_is_published_when_the_connection_is_lost_and_not_after_a_farewel
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_delayed_will_is_not_published_if_the_client_takes_its_session_over() {
+    let harness = Harness::start().await;
+    let mut watcher = harness.device().await;
+    watcher.hello(&Hello::new(ACME, "watcher")).await;
+    watcher.subscribe("gone/#", Qos::AtMostOnce).await;
+    let back = Hello {
+        will: Some(("gone/back", "x")),
+        will_delay: 1,
+        ..Hello::persistent(ACME, "back")
+    };
+    let mut first = harness.device().await;
+    first.hello(&back).await;
+    let mut second = harness.device().await;
+    second.hello(&back).await;
+    assert_eq!(first.ended_with().await, ReasonCode::SessionTakenOver);
+    // A longer delay of another client marks the moment at which the first one's would be past.
+    let mut lost = harness.device().await;
+    let hello = Hello {
+        will: Some(("gone/lost", "x")),
+        will_delay: 2,
+        ..Hello::persistent(ACME, "lost")
+    };
+    lost.hello(&hello).await;
+    drop(lost);
+    let publish = watcher.receive().await;
+    assert_eq!(publish.topic.name().unwrap().as_str(), "gone/lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_client_is_ended_after_one_and_a_half_times_its_keep_alive() {
     let harness = Harness::start().await;
     let mut device = harness.device().await;
