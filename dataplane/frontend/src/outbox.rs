@@ -295,7 +295,7 @@ impl Owner for Outbox {
         self.wake_once(state);
     }
 
-    fn deliver_live(&self, message: &Arc<Message>, grant: &LiveGrant<'_>) {
+    fn deliver_live(&self, message: &Message, grant: &LiveGrant<'_>) {
         let grant = Grant {
             qos: tessera_mqtt::Qos::AtMostOnce,
             retain: grant.retain,

@@ -60,7 +60,7 @@ pub(crate) struct Routed {
 /// A message and who says it.
 #[derive(Debug, Clone)]
 pub(crate) struct Publication {
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: Message,
     pub(crate) writer: PrincipalId,
     /// Set for QoS 2 of a persistent session.
     pub(crate) origin: Option<PublishOrigin>,
@@ -172,7 +172,7 @@ impl Walk<'_> {
             return;
         }
         let request = InsertRequest {
-            message: Arc::clone(&self.publication.message),
+            message: Arc::new(self.publication.message.clone()),
             writer: self.publication.writer,
             bounds: INBOX_BOUNDS,
             origin: self.publication.origin.clone(),
@@ -191,7 +191,7 @@ impl Walk<'_> {
 
     fn retain(&mut self) {
         let request = PutRequest {
-            message: Arc::clone(&self.publication.message),
+            message: Arc::new(self.publication.message.clone()),
             writer: self.publication.writer,
             bounds: RetainBounds::default(),
         };

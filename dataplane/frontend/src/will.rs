@@ -101,7 +101,7 @@ async fn publish(shared: &Arc<Shared>, tenant: &Tenant, origin: &Origin, testame
     }
     let targets = Targets::resolve(tenant, &message.topic, origin);
     let publication = Publication {
-        message: Arc::new(message),
+        message,
         writer: testament.writer,
         origin: None,
     };

@@ -174,7 +174,7 @@ mod tests {
     impl Owner for Nobody {
         fn taken_over(&self) {}
         fn available(&self) {}
-        fn deliver_live(&self, _: &Arc<Message>, _: &LiveGrant<'_>) {}
+        fn deliver_live(&self, _: &Message, _: &LiveGrant<'_>) {}
     }
 
     fn registered(epoch: u64) -> Registered {

@@ -121,7 +121,7 @@ impl Inbox {
         tenant: TenantId,
         client: &ClientId,
         incarnation: SessionIncarnation,
-        message: &Arc<Message>,
+        message: &Message,
         grant: &LiveGrant<'_>,
     ) -> LiveOutcome {
         let found = self

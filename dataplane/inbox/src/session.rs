@@ -58,7 +58,7 @@ pub trait Owner: Send + Sync {
     fn available(&self);
 
     /// A QoS 0 message for an online persistent session, which is not queued.
-    fn deliver_live(&self, message: &Arc<Message>, grant: &LiveGrant<'_>);
+    fn deliver_live(&self, message: &Message, grant: &LiveGrant<'_>);
 }
 
 /// What a subscription makes of a message that is delivered live.

@@ -99,7 +99,7 @@ impl Connection {
         let targets = memo.targets(tenant, &publish.message.topic, publisher);
         let once = origin.is_some().then_some(publish.packet_id).flatten();
         let publication = Publication {
-            message: Arc::new(publish.message),
+            message: publish.message,
             writer: identity.principal,
             origin,
         };
@@ -121,7 +121,7 @@ impl Connection {
         };
         let durable = !routed.durable.is_empty() || once.is_some();
         let hold = (!routed.held.is_empty()).then(|| Hold {
-            message: (*publication.message).clone(),
+            message: publication.message.clone(),
             receivers: routed.held,
             ticket: if durable { None } else { ticket },
         });

@@ -170,7 +170,7 @@ pub(crate) struct Told {
     taken_over: AtomicBool,
     available: Notify,
     wakes: AtomicUsize,
-    live: Mutex<Vec<Arc<Message>>>,
+    live: Mutex<Vec<Message>>,
 }
 
 impl Told {
@@ -201,8 +201,8 @@ impl Owner for Told {
         self.available.notify_one();
     }
 
-    fn deliver_live(&self, message: &Arc<Message>, _: &LiveGrant<'_>) {
-        self.live.lock().push(Arc::clone(message));
+    fn deliver_live(&self, message: &Message, _: &LiveGrant<'_>) {
+        self.live.lock().push(message.clone());
     }
 }
 

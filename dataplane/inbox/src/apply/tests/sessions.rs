@@ -305,7 +305,7 @@ impl Owner for Woken {
         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 
-    fn deliver_live(&self, _: &Arc<Message>, _: &LiveGrant<'_>) {}
+    fn deliver_live(&self, _: &Message, _: &LiveGrant<'_>) {}
 }
 
 #[test]
