@@ -67,3 +67,6 @@ fn listed(reason: ReasonCode, packet: PacketType) -> ReasonCode {
     }
     ReasonCode::UnspecifiedError
 }
+
+#[cfg(test)]
+mod tests;
