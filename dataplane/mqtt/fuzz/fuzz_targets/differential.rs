@@ -1,0 +1,5 @@
+//! See `tessera_mqtt_fuzz::differential`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tessera_mqtt_fuzz::differential(data));
