@@ -131,8 +131,8 @@ fn assemble(services: Services, options: FrontendOptions) -> Shared {
 
 async fn turn_wheel(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(TICK);
-    // After a stall the missed ticks are caught up: the wheel counts time by them.
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+    // After a stall nobody is silent who could not be read: the wheel stood still as well.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
