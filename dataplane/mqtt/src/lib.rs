@@ -32,7 +32,8 @@
 //! - A reason code that the standard does not list for a packet is a protocol error, 0x82.
 //! - MQTT 3.1 differs where its text does: DUP may be set on PUBREL, SUBSCRIBE and UNSUBSCRIBE; will
 //!   QoS and will retain are disregarded without a will; a user name or password that the flags
-//!   promise may be missing at the end. Client identifiers longer than its 23 characters are taken.
+//!   promise may be missing at the end. Its 23 characters of a client identifier are left to the
+//!   session, which has an answer for a longer one.
 //! - `as_str` checks UTF-8 again, because without `unsafe` it must; hot paths use `as_bytes`.
 
 #![warn(missing_docs)]

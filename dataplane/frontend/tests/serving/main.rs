@@ -13,3 +13,4 @@ mod isolation;
 mod limits;
 mod messages;
 mod sessions;
+mod v311;

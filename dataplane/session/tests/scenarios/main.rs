@@ -33,3 +33,5 @@ mod publish;
 mod subscribe;
 #[cfg(test)]
 mod timing;
+#[cfg(test)]
+mod v311;
