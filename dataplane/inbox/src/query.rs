@@ -126,6 +126,7 @@ pub(crate) fn fetch(
         marks: marks.into_iter().collect(),
         bounds,
         now_ms,
+        sent_below: session.sent_below,
         bytes: 0,
         blocks: BTreeMap::new(),
         fetched: Fetched {
@@ -186,6 +187,8 @@ struct Fetch<'a> {
     marks: BTreeMap<u64, Mark>,
     bounds: FetchBounds,
     now_ms: u64,
+    /// Sequences below may have been sent on an earlier connection.
+    sent_below: u64,
     bytes: usize,
     blocks: BTreeMap<BlockId, Bytes>,
     fetched: Fetched,
@@ -248,11 +251,14 @@ impl Fetch<'_> {
             None => None,
             Some(seconds) => {
                 let left = seconds_left(seconds, run.stored_at_ms, self.now_ms);
-                if left.is_none() {
+                // Once sent, QoS 2 is finished whatever its age (MQTT-4.3.3-7).
+                let is_begun =
+                    reference.delivery.qos == Qos::ExactlyOnce && sequence < self.sent_below;
+                if left.is_none() && !is_begun {
                     self.skip(sequence..sequence + 1);
                     return Ok(());
                 }
-                left
+                Some(left.unwrap_or_default())
             }
         };
         self.bytes += usize::try_from(reference.len).unwrap_or(usize::MAX);

@@ -24,7 +24,9 @@ impl Connection {
         tracing::debug!(peer = %self.peer, ?end, "connection ended");
         let Some(mut session) = self.session.take() else {
             self.shared.metrics.connects_refused.add(1);
-            self.say(&end).await;
+            if self.say(&end).await {
+                self.hang_up().await;
+            }
             return;
         };
         // What was owed before the end leaves first; from here on nothing more goes in.
@@ -36,7 +38,7 @@ impl Connection {
         session.outbox.close();
         // Nobody polls these any more; an acknowledgement among them would keep the last one waiting.
         session.completions = Completions::default();
-        self.say(&end).await;
+        let told = self.say(&end).await;
         self.shared.metrics.connections.add(-1);
         self.shared
             .registry
@@ -47,9 +49,15 @@ impl Connection {
         session
             .leave(&self.shared, &end, self.inbound.take_will())
             .await;
+        // Only now: a client that sees the close and comes back at once finds its session as it
+        // left it.
+        if told {
+            self.hang_up().await;
+        }
     }
 
-    async fn say(&mut self, end: &End) {
+    /// Writes what is left and the last word. Whether the peer took it.
+    async fn say(&mut self, end: &End) -> bool {
         match end {
             End::Violated(refusal) => self.inbound.close(refusal, &mut self.unwritten),
             End::Server(reason) => {
@@ -59,18 +67,21 @@ impl Connection {
             End::Refused | End::Client(_) | End::Lost | End::Stalled => {}
         }
         if matches!(end, End::Lost | End::Stalled) {
-            return;
+            return false;
         }
-        let stream = &mut self.stream;
-        let farewell = async {
-            if stream.write_all_buf(&mut self.unwritten).await.is_ok() {
-                // The peer may be gone: then there is nobody to tell.
-                stream.shutdown().await.unwrap_or_default();
+        let farewell = self.stream.write_all_buf(&mut self.unwritten);
+        match tokio::time::timeout(FAREWELL_MAX, farewell).await {
+            Ok(written) => written.is_ok(),
+            Err(_elapsed) => {
+                tracing::debug!(peer = %self.peer, "the last word was not taken");
+                false
             }
-        };
-        if tokio::time::timeout(FAREWELL_MAX, farewell).await.is_err() {
-            tracing::debug!(peer = %self.peer, "the last word was not taken");
         }
+    }
+
+    async fn hang_up(&mut self) {
+        // The peer may be gone: then there is nobody to tell.
+        self.stream.shutdown().await.unwrap_or_default();
     }
 }
 
