@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn v5_mqtt_3_3_1_9_to_11_retain_handling_says_when_stored_messages_come() {
+    fn v5_mqtt_3_3_1_9_and_10_and_11_retain_handling_says_when_stored_messages_come() {
         use RetainHandling as Handling;
         let cases = [
             (Handling::Send, true, true),

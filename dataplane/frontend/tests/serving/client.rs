@@ -8,7 +8,8 @@ use bytes::BytesMut;
 use tessera_mqtt::{
     Ack, ClientId, ConnAck, Connect, DecodeLimits, Decoder, Disconnect, Message, MqttString,
     Packet, PacketId, Password, ProtocolVersion, Publish, Qos, ReasonCode, SubAck, Subscribe,
-    SubscribeFilter, SubscriptionOptions, TopicName, Unsubscribe, UnsubscribeFilter, Will, encode,
+    SubscribeFilter, SubscriptionId, SubscriptionOptions, TopicName, Unsubscribe,
+    UnsubscribeFilter, Will, encode,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -17,6 +18,9 @@ use crate::harness::{password, username};
 
 /// Longest wait for something that must come.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Topic and payload of the will that tells that a connection has ended altogether.
+const LEFT: &str = "left";
 
 /// One device's side of a connection.
 pub(crate) struct Device {
@@ -67,6 +71,40 @@ impl Hello {
         }
     }
 
+    /// MQTT 3.1.1 and 5, each with a session that ends with its connection and with one that is
+    /// kept.
+    pub(crate) fn of_every_kind(tenant: u8, client: &'static str) -> [Self; 4] {
+        let old = |clean| Self {
+            version: ProtocolVersion::V311,
+            clean,
+            ..Self::new(tenant, client)
+        };
+        let (new, kept) = (Self::new(tenant, client), Self::persistent(tenant, client));
+        [old(true), old(false), new, kept]
+    }
+
+    /// MQTT 3.1.1 and 5, with a session that is kept.
+    pub(crate) fn of_every_kept_kind(tenant: u8, client: &'static str) -> [Self; 2] {
+        let [_, old, _, new] = Self::of_every_kind(tenant, client);
+        [old, new]
+    }
+
+    /// The same with a will for those who wait for its end.
+    pub(crate) fn watched(&self) -> Self {
+        Self {
+            will: Some((LEFT, LEFT)),
+            ..self.clone()
+        }
+    }
+
+    /// The same under another client identifier.
+    pub(crate) fn named(&self, client: &'static str) -> Self {
+        Self {
+            client,
+            ..self.clone()
+        }
+    }
+
     fn packet(&self) -> Connect {
         let client = ClientId::try_from(self.client).unwrap();
         let mut connect = Connect::new(self.version, Some(client));
@@ -96,9 +134,19 @@ impl Device {
 
     /// CONNECT and its answer, whatever it is.
     pub(crate) async fn hello(&mut self, hello: &Hello) -> ConnAck {
-        self.version = hello.version;
-        self.decoder = Decoder::client(hello.version, DecodeLimits::default());
-        self.send(&Packet::Connect(Box::new(hello.packet()))).await;
+        self.hello_with(hello, |_| {}).await
+    }
+
+    /// CONNECT with something changed, and its answer.
+    pub(crate) async fn hello_with(
+        &mut self,
+        hello: &Hello,
+        change: impl FnOnce(&mut Connect),
+    ) -> ConnAck {
+        self.speak(hello.version);
+        let mut connect = hello.packet();
+        change(&mut connect);
+        self.send(&Packet::Connect(Box::new(connect))).await;
         let Packet::ConnAck(answer) = self.next().await else {
             panic!("CONNACK comes first")
         };
@@ -163,21 +211,93 @@ impl Device {
     }
 
     pub(crate) async fn subscribe(&mut self, filter: &str, qos: Qos) -> Vec<ReasonCode> {
-        let options = SubscriptionOptions::new(qos);
-        let filter = SubscribeFilter::new(text(filter), options);
-        self.send(&Packet::Subscribe(Subscribe::new(id(1), vec![filter])))
-            .await;
+        self.subscribe_with(filter, SubscriptionOptions::new(qos), None)
+            .await
+    }
+
+    pub(crate) async fn subscribe_with(
+        &mut self,
+        filter: &str,
+        options: SubscriptionOptions,
+        number: Option<u32>,
+    ) -> Vec<ReasonCode> {
+        self.send(&subscription(filter, options, number)).await;
         let Packet::SubAck(SubAck { codes, .. }) = self.next().await else {
             panic!("SUBACK comes next")
         };
         codes
     }
 
-    pub(crate) async fn unsubscribe(&mut self, filter: &str) {
+    /// The codes, of which version 3 has none.
+    pub(crate) async fn unsubscribe(&mut self, filter: &str) -> Vec<ReasonCode> {
         let filters = vec![UnsubscribeFilter::new(text(filter))];
         self.send(&Packet::Unsubscribe(Unsubscribe::new(id(2), filters)))
             .await;
-        assert!(matches!(self.next().await, Packet::UnsubAck(_)));
+        let Packet::UnsubAck(unsuback) = self.next().await else {
+            panic!("UNSUBACK comes next")
+        };
+        assert_eq!(unsuback.packet_id, id(2));
+        unsuback.codes
+    }
+
+    /// Sends a message and, if its QoS has one, goes through its handshake.
+    pub(crate) async fn publish_message(&mut self, message: Message) {
+        let qos = message.qos;
+        let packet_id = (qos > Qos::AtMostOnce).then(|| id(79));
+        self.send(&Packet::Publish(Publish::new(message, packet_id)))
+            .await;
+        match qos {
+            Qos::AtMostOnce => {}
+            Qos::AtLeastOnce => assert!(matches!(self.next().await, Packet::PubAck(_))),
+            Qos::ExactlyOnce => {
+                assert!(matches!(self.next().await, Packet::PubRec(_)));
+                self.send(&Packet::PubRel(Ack::new(id(79)))).await;
+                assert!(matches!(self.next().await, Packet::PubComp(_)));
+            }
+        }
+    }
+
+    /// So many messages, each through its handshake, in the order in which they came.
+    pub(crate) async fn receive_all(&mut self, count: usize) -> Vec<Publish> {
+        let mut received = Vec::new();
+        let mut open = 0;
+        while received.len() < count || open > 0 {
+            match self.next().await {
+                Packet::Publish(publish) => {
+                    let packet_id = publish.packet_id;
+                    match publish.qos {
+                        Qos::AtMostOnce => {}
+                        Qos::AtLeastOnce => {
+                            self.send(&Packet::PubAck(Ack::new(packet_id.unwrap())))
+                                .await;
+                        }
+                        Qos::ExactlyOnce => {
+                            open += 1;
+                            self.send(&Packet::PubRec(Ack::new(packet_id.unwrap())))
+                                .await;
+                        }
+                    }
+                    received.push(publish);
+                }
+                Packet::PubRel(ack) => {
+                    open -= 1;
+                    self.send(&Packet::PubComp(Ack::new(ack.packet_id))).await;
+                }
+                other => panic!("PUBLISH or PUBREL comes next, not {other:?}"),
+            }
+        }
+        received
+    }
+
+    /// The version of what is sent and read from here on.
+    pub(crate) fn speak(&mut self, version: ProtocolVersion) {
+        self.version = version;
+        self.decoder = Decoder::client(version, DecodeLimits::default());
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
     }
 
     /// Sends a message without waiting for anything.
@@ -231,6 +351,13 @@ impl Device {
         assert!(matches!(next, Packet::PingResp), "{next:?}");
     }
 
+    /// Ends without a word and waits for its will: by then the server has seen to everything that
+    /// the end of a connection brings.
+    pub(crate) async fn hang_up_before(self, watcher: &mut Self) {
+        self.hang_up().await;
+        assert_eq!(watcher.receive_payload().await, LEFT);
+    }
+
     /// Ends without a word, once the server has read everything and closed its side too.
     pub(crate) async fn hang_up(mut self) {
         self.stream.shutdown().await.unwrap();
@@ -253,6 +380,18 @@ impl Device {
             }
         }
     }
+}
+
+/// SUBSCRIBE 1 of one filter.
+pub(crate) fn subscription(
+    filter: &str,
+    options: SubscriptionOptions,
+    number: Option<u32>,
+) -> Packet {
+    let filter = SubscribeFilter::new(text(filter), options);
+    let mut subscribe = Subscribe::new(id(1), vec![filter]);
+    subscribe.subscription_id = number.and_then(SubscriptionId::new);
+    Packet::Subscribe(subscribe)
 }
 
 pub(crate) fn text(text: &str) -> MqttString {

@@ -10,7 +10,7 @@ use tessera_dist::{Dist, DistOptions};
 use tessera_frontend::{Frontend, FrontendOptions, Services};
 use tessera_inbox::{Inbox, InboxOptions};
 use tessera_limits::Directory;
-use tessera_mqtt::DecodeLimits;
+use tessera_mqtt::{DecodeLimits, Qos, ReasonCode};
 use tessera_retain::{Retain, RetainOptions};
 use tessera_session::ServerLimits;
 use tessera_shard::{Engine, EngineOptions};
@@ -21,7 +21,7 @@ use tessera_tenancy::{
     Revision, SecretKind, ServerKey, TenantId, TenantRecord, TenantStatus, TimelineId,
 };
 
-use crate::client::Device;
+use crate::client::{Device, Hello};
 
 const NONCE: &str = "0123456789abcdef0123456789abcdef";
 const TIMELINE: TimelineId = TimelineId::from_bytes([9; 16]);
@@ -164,6 +164,28 @@ impl Harness {
         push.send(Frame::Changes {
             changes: vec![change],
         });
+    }
+
+    /// Tenant `acme` may publish as fast as it can.
+    pub(crate) fn unhurried(self) -> Self {
+        let fast = free_but(LimitCode::PublishesPerSecond, 1_000_000);
+        self.change(set_tenant(ACME, fast));
+        self
+    }
+
+    /// A connection whose CONNECT was accepted.
+    pub(crate) async fn connected(&self, hello: &Hello) -> Device {
+        let mut device = self.device().await;
+        let answer = device.hello(hello).await;
+        assert_eq!(answer.reason, ReasonCode::Success, "{answer:?}");
+        device
+    }
+
+    /// Somebody who hears of the end of those who are [`Hello::watched`].
+    pub(crate) async fn watcher(&self) -> Device {
+        let mut watcher = self.connected(&Hello::new(ACME, "watcher")).await;
+        watcher.subscribe("left", Qos::AtMostOnce).await;
+        watcher
     }
 
     /// A connection that has said nothing yet.

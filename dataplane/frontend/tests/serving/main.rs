@@ -5,12 +5,21 @@
     clippy::expect_used,
     reason = "a test that fails says where"
 )]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names what it expects; anything else fails it"
+)]
 
 mod client;
 mod harness;
 
 mod isolation;
+mod lifetimes;
 mod limits;
 mod messages;
+mod retained;
 mod sessions;
+mod shared;
+mod subscriptions;
 mod v311;
+mod wills;

@@ -54,7 +54,7 @@ async fn every_qos_reaches_every_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_qos_2_message_sent_twice_arrives_once() {
+async fn v5_mqtt_4_3_3_10_and_12_a_qos_2_message_sent_twice_arrives_once() {
     let harness = Harness::start().await;
     let mut subscriber = harness.device().await;
     subscriber.hello(&Hello::new(ACME, "sub")).await;
@@ -91,39 +91,6 @@ async fn nobody_listening_is_told() {
     publisher.hello(&Hello::new(ACME, "pub")).await;
     let ack = publisher.publish_acknowledged("nowhere", "x").await;
     assert_eq!(ack.reason, ReasonCode::NoMatchingSubscribers);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_retained_message_greets_later_subscribers_until_it_is_cleared() {
-    let harness = Harness::start().await;
-    let mut publisher = harness.device().await;
-    publisher.hello(&Hello::new(ACME, "pub")).await;
-    publisher.retain("lamp/1", "on").await;
-    publisher.retain("lamp/2", "off").await;
-    publisher.retain("lamp/1", "dim").await;
-
-    let mut subscriber = harness.device().await;
-    subscriber.hello(&Hello::new(ACME, "sub")).await;
-    subscriber.subscribe("lamp/+", Qos::AtLeastOnce).await;
-    let mut got = [subscriber.receive().await, subscriber.receive().await];
-    assert!(got.iter().all(|publish| publish.retain));
-    got.sort_by(|a, b| a.payload.cmp(&b.payload));
-    assert_eq!(
-        [&got[0].payload[..], &got[1].payload[..]],
-        [&b"dim"[..], &b"off"[..]]
-    );
-
-    publisher.retain("lamp/1", "").await;
-    assert_eq!(
-        subscriber.receive_payload().await,
-        "",
-        "the clearing message itself"
-    );
-    let mut late = harness.device().await;
-    late.hello(&Hello::new(ACME, "late")).await;
-    late.subscribe("#", Qos::AtMostOnce).await;
-    assert_eq!(late.receive_payload().await, "off");
-    late.expect_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,34 +197,7 @@ async fn overlapping_subscriptions_bring_one_copy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_will_is_published_when_the_connection_is_lost_and_not_after_a_farewell() {
-    let harness = Harness::start().await;
-    let mut watcher = harness.device().await;
-    watcher.hello(&Hello::new(ACME, "watcher")).await;
-    watcher.subscribe("gone/#", Qos::AtMostOnce).await;
-
-    let mut polite = harness.device().await;
-    polite
-        .hello(&Hello {
-            will: Some(("gone/polite", "x")),
-            ..Hello::new(ACME, "polite")
-        })
-        .await;
-    polite.farewell().await;
-    let mut rude = harness.device().await;
-    rude.hello(&Hello {
-        will: Some(("gone/rude", "bye")),
-        ..Hello::new(ACME, "rude")
-    })
-    .await;
-    drop(rude);
-    let publish = watcher.receive().await;
-    assert_eq!(publish.topic.name().unwrap().as_str(), "gone/rude");
-    watcher.expect_nothing().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_delayed_will_is_not_published_if_the_client_takes_its_session_over() {
+async fn v5_mqtt_3_1_3_9_a_delayed_will_is_not_published_if_the_client_takes_its_session_over() {
     let harness = Harness::start().await;
     let mut watcher = harness.device().await;
     watcher.hello(&Hello::new(ACME, "watcher")).await;
@@ -286,7 +226,7 @@ async fn a_delayed_will_is_not_published_if_the_client_takes_its_session_over() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_client_is_ended_after_one_and_a_half_times_its_keep_alive() {
+async fn v5_mqtt_3_1_2_22_a_silent_client_is_ended_after_one_and_a_half_times_its_keep_alive() {
     let harness = Harness::start().await;
     let mut device = harness.device().await;
     let begin = std::time::Instant::now();

@@ -8,7 +8,7 @@ use crate::client::{Hello, id};
 use crate::harness::{ACME, Harness, free_but, set_tenant};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_wait_for_an_offline_session_in_order() {
+async fn v5_mqtt_3_1_2_23_and_4_6_0_5_messages_wait_for_an_offline_session_in_order() {
     let harness = Harness::start().await;
     let mut subscriber = harness.device().await;
     assert!(
@@ -68,7 +68,8 @@ async fn sessions_subscriptions_queues_and_retained_survive_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unacknowledged_message_comes_again_marked_as_a_duplicate() {
+async fn v5_mqtt_3_3_1_1_and_4_3_2_3_and_4_4_0_1_an_unacknowledged_message_comes_again_marked_as_a_duplicate()
+ {
     let harness = Harness::start().await;
     let mut subscriber = harness.device().await;
     subscriber.hello(&Hello::persistent(ACME, "sub")).await;
@@ -109,7 +110,8 @@ async fn a_message_that_was_never_sent_is_no_duplicate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_qos_2_message_to_a_session_is_completed_over_a_reconnect() {
+async fn v5_mqtt_4_3_3_5_and_6_and_4_4_0_1_a_qos_2_message_to_a_session_is_completed_over_a_reconnect()
+ {
     let harness = Harness::start().await;
     let mut subscriber = harness.device().await;
     subscriber.hello(&Hello::persistent(ACME, "sub")).await;
@@ -135,7 +137,7 @@ async fn a_qos_2_message_to_a_session_is_completed_over_a_reconnect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_qos_2_publish_is_not_routed_twice_over_a_restart() {
+async fn v5_mqtt_4_3_3_10_a_qos_2_publish_is_not_routed_twice_over_a_restart() {
     let harness = Harness::start().await;
     let mut subscriber = harness.device().await;
     subscriber.hello(&Hello::persistent(ACME, "sub")).await;
@@ -162,59 +164,6 @@ async fn a_qos_2_publish_is_not_routed_twice_over_a_restart() {
     back.hello(&Hello::persistent(ACME, "sub")).await;
     assert_eq!(back.receive_payload().await, "once");
     back.expect_nothing().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_newer_connection_takes_the_session_over() {
-    let harness = Harness::start().await;
-    for hello in [Hello::new(ACME, "dup"), Hello::persistent(ACME, "dup2")] {
-        let mut old = harness.device().await;
-        old.hello(&hello).await;
-        let mut new = harness.device().await;
-        assert_eq!(new.hello(&hello).await.reason, ReasonCode::Success);
-        assert_eq!(old.ended_with().await, ReasonCode::SessionTakenOver);
-        new.expect_nothing().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn clean_start_discards_what_was_stored() {
-    let harness = Harness::start().await;
-    let mut subscriber = harness.device().await;
-    subscriber.hello(&Hello::persistent(ACME, "sub")).await;
-    subscriber.subscribe("t", Qos::AtLeastOnce).await;
-    subscriber.farewell().await;
-    let mut fresh = harness.device().await;
-    let hello = Hello {
-        clean: true,
-        ..Hello::persistent(ACME, "sub")
-    };
-    assert!(!fresh.hello(&hello).await.session_present);
-    let mut publisher = harness.device().await;
-    publisher.hello(&Hello::new(ACME, "pub")).await;
-    let ack = publisher.publish_acknowledged("t", "x").await;
-    assert_eq!(
-        ack.reason,
-        ReasonCode::NoMatchingSubscribers,
-        "the old route is gone"
-    );
-    fresh.expect_nothing().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn clean_session_0_of_version_3_is_kept() {
-    let harness = Harness::start().await;
-    let hello = Hello {
-        version: ProtocolVersion::V311,
-        clean: false,
-        ..Hello::new(ACME, "old-timer")
-    };
-    let mut device = harness.device().await;
-    assert!(!device.hello(&hello).await.session_present);
-    device.subscribe("t", Qos::AtLeastOnce).await;
-    drop(device);
-    let mut back = harness.device().await;
-    assert!(back.hello(&hello).await.session_present);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,7 +243,7 @@ async fn what_was_acknowledged_just_before_the_connection_was_lost_does_not_come
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_window_of_one_still_brings_everything() {
+async fn v5_mqtt_3_3_4_9_a_window_of_one_still_brings_everything() {
     let harness = Harness::start().await;
     for expiry in [0, 60] {
         let mut subscriber = harness.device().await;

@@ -60,18 +60,26 @@ fn v5_mqtt_3_1_4_5_and_v3_mqtt_3_1_4_4_an_accepted_connect_is_answered_by_connac
 }
 
 #[test]
-fn v5_mqtt_3_2_2_1_and_v3_mqtt_3_2_0_1_the_connack_of_version_3_is_four_bytes() {
-    for (version, present) in [(V31, 0), (V311, 1)] {
-        let mut pair = Pair::new(version);
-        let mut connect = connect(version);
-        connect.clean_start = false;
-        pair.connect(connect);
-        let accepted = Accepted {
-            session_present: true,
-            ..Accepted::default()
-        };
-        pair.with_inbound(|inbound, out| inbound.accept(accepted, out));
-        assert_eq!(pair.receive_bytes(), [0x20, 2, present, 0], "{version}");
+fn v5_mqtt_3_2_2_1_and_v3_mqtt_3_2_2_2_and_3_connack_flags_are_session_present_alone() {
+    for session_present in [false, true] {
+        for version in ALL {
+            let mut pair = Pair::new(version);
+            let mut connect = connect(version);
+            connect.clean_start = false;
+            pair.connect(connect);
+            let accepted = Accepted {
+                session_present,
+                ..Accepted::default()
+            };
+            pair.with_inbound(|inbound, out| inbound.accept(accepted, out));
+            let connack = pair.receive_bytes();
+            // 3.1 has no such flag.
+            let flags = u8::from(session_present && version != V31);
+            assert_eq!(connack[2..4], [flags, 0], "{version}");
+            if version != V5 {
+                assert_eq!(connack[..2], [0x20, 2], "four bytes in all");
+            }
+        }
     }
 }
 
@@ -131,7 +139,7 @@ fn v5_mqtt_3_1_4_6_nothing_is_handled_while_a_connect_is_decided() {
 }
 
 #[test]
-fn v5_mqtt_3_1_2_5_clean_start_and_expiry_reach_the_shell() {
+fn clean_start_and_expiry_reach_the_shell() {
     let cases = [
         (V5, true, 0, 0),
         (V5, false, 0, 0),
@@ -382,7 +390,7 @@ fn refusals_map_to_the_return_codes_of_version_3() {
 }
 
 #[test]
-fn v5_mqtt_3_2_2_8_every_refusal_says_a_listed_code_and_session_present_0() {
+fn v5_mqtt_3_2_2_6_and_7_and_8_every_refusal_says_a_listed_code_and_session_present_0_and_closes() {
     for reason in ReasonCode::ALL {
         let mut pair = Pair::new(V5);
         pair.connect(connect(V5));
@@ -393,6 +401,9 @@ fn v5_mqtt_3_2_2_8_every_refusal_says_a_listed_code_and_session_present_0() {
         if reason.is_failure() && reason.is_listed_for(tessera_mqtt::PacketType::ConnAck) {
             assert_eq!(connack.reason, *reason);
         }
+        assert!(!pair.inbound.wants_packets());
+        assert!(matches!(pair.send(Packet::PingReq), Event::Nothing));
+        pair.receive_nothing();
     }
 }
 

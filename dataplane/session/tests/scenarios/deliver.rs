@@ -43,7 +43,7 @@ fn payloads(packets: &[Packet]) -> Vec<String> {
 }
 
 #[test]
-fn v5_mqtt_3_3_1_2_and_2_2_1_2_qos_0_leaves_with_neither_dup_nor_identifier() {
+fn v5_mqtt_3_3_1_2_and_2_2_1_2_and_4_3_1_1_qos_0_leaves_with_neither_dup_nor_identifier() {
     for version in ALL {
         let mut pair = Pair::online(version);
         let dup = Grant {
@@ -104,7 +104,7 @@ fn v5_mqtt_4_4_0_2_a_refused_message_counts_as_acknowledged() {
 }
 
 #[test]
-fn v5_mqtt_3_3_4_9_and_4_9_0_2_the_clients_receive_maximum_is_kept() {
+fn v5_mqtt_3_3_4_9_and_4_9_0_1_and_2_the_clients_receive_maximum_is_kept() {
     for maximum in [1, 2, 7] {
         let mut pair = window_of(maximum);
         for _ in 0..maximum {
@@ -316,7 +316,7 @@ fn v5_mqtt_3_3_2_5_and_6_a_message_that_waits_counts_its_expiry_down_and_is_drop
 }
 
 #[test]
-fn v5_mqtt_4_3_3_13_an_open_handshake_outlives_its_messages_expiry() {
+fn v5_mqtt_4_3_3_7_an_open_handshake_outlives_its_messages_expiry() {
     let mut pair = window_of(1);
     pair.deliver(&message("t", "m"), &expiring(1, QOS2));
     pair.receive();
@@ -347,7 +347,7 @@ fn topic_of(publish: &Publish) -> (Option<&str>, Option<u16>) {
 }
 
 #[test]
-fn v5_mqtt_3_3_2_11_aliases_are_defined_once_within_the_clients_maximum() {
+fn v5_mqtt_3_3_2_11_and_3_1_2_26_aliases_are_defined_once_within_the_clients_maximum() {
     let mut pair = online(|connect| connect.topic_alias_maximum = 2);
     let mut topics = Vec::new();
     for name in ["a", "b", "a", "b", "c", "a"] {

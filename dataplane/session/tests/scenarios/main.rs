@@ -10,6 +10,8 @@
 mod pair;
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod auth;
 #[cfg(test)]
 mod chaos;
@@ -22,6 +24,10 @@ mod connect;
 #[cfg(test)]
 mod deliver;
 #[cfg(test)]
+mod deviations;
+#[cfg(test)]
+mod ending;
+#[cfg(test)]
 mod message;
 #[cfg(test)]
 mod model;
@@ -30,7 +36,13 @@ mod persistent;
 #[cfg(test)]
 mod publish;
 #[cfg(test)]
+mod reactions;
+#[cfg(test)]
+mod sender;
+#[cfg(test)]
 mod subscribe;
+#[cfg(test)]
+mod text;
 #[cfg(test)]
 mod timing;
 #[cfg(test)]

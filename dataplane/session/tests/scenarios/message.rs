@@ -283,7 +283,7 @@ fn a_refused_message_closes_version_3_if_it_wants_an_acknowledgement() {
 }
 
 #[test]
-fn v5_mqtt_3_3_2_15_to_20_forwarded_properties_reach_the_shell_unchanged_and_in_order() {
+fn forwarded_properties_reach_the_shell_unchanged_and_in_order() {
     let properties = [
         ForwardedProperty::User("b", "1"),
         ForwardedProperty::ContentType("text/plain"),

@@ -82,6 +82,11 @@ impl Pair {
         pair
     }
 
+    /// What the server's decoder takes from here on.
+    pub(crate) const fn decode_within(&mut self, limits: DecodeLimits) {
+        *self.server.limits_mut() = limits;
+    }
+
     /// Send CONNECT; it must reach the shell.
     pub(crate) fn connect(&mut self, connect: Connect) -> ConnectRequest {
         match self.send(Packet::Connect(Box::new(connect))) {

@@ -223,7 +223,7 @@ fn v5_mqtt_3_3_4_7_receive_maximum_exceeded_disconnects_0x93() {
 }
 
 #[test]
-fn v5_mqtt_4_9_0_1_a_place_is_free_again_after_puback_pubcomp_or_a_refusal() {
+fn a_place_is_free_again_after_puback_pubcomp_or_a_refusal() {
     let mut pair = Pair::online_with(V5, receive_maximum(1), |_| {});
     for _ in 0..3 {
         pair.publish_settled(1, 1);

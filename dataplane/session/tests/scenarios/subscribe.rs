@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use tessera_mqtt::{
-    FilterSpec, Packet, ProtocolVersion, Qos, ReasonCode, SubAck, Subscribe, SubscribeFilter,
-    SubscriptionId, SubscriptionOptions, UserProperties,
+    FilterSpec, Packet, ProtocolVersion, Qos, ReasonCode, RetainHandling, SubAck, Subscribe,
+    SubscribeFilter, SubscriptionId, SubscriptionOptions, UserProperties,
 };
 use tessera_session::{
     Detail, Event, ServerLimits, SubscribeOutcome, SubscribeRequest, UnsubscribeRequest,
@@ -55,7 +55,8 @@ fn answer(pair: &mut Pair, request: &SubscribeRequest, outcomes: &[SubscribeOutc
 }
 
 #[test]
-fn v5_mqtt_3_8_4_1_and_2_and_6_suback_repeats_the_identifier_with_a_code_per_filter_in_order() {
+fn v5_mqtt_3_8_4_1_and_2_and_6_and_7_and_3_9_3_1_suback_repeats_the_identifier_with_a_code_per_filter_in_order()
+ {
     let mut pair = Pair::online(V5);
     let request = request(&mut pair, subscribe_of(&["a", "b/+", "c/#", "d"]));
     let outcomes = [
@@ -83,6 +84,8 @@ fn v5_mqtt_3_8_4_5_every_filter_of_a_subscribe_reaches_the_shell_with_its_option
     let mut subscribe = subscribe_of(&["a/+", "$share/g/b", "$oshare/g/c"]);
     subscribe.filters[0].options.no_local = true;
     subscribe.filters[0].options.retain_as_published = true;
+    subscribe.filters[1].options.retain_handling = RetainHandling::SendIfNew;
+    subscribe.filters[2].options.retain_handling = RetainHandling::DoNotSend;
     subscribe.subscription_id = SubscriptionId::new(9);
     let request = request(&mut pair, subscribe);
     assert_eq!(request.subscription_id, SubscriptionId::new(9));
@@ -101,6 +104,16 @@ fn v5_mqtt_3_8_4_5_every_filter_of_a_subscribe_reaches_the_shell_with_its_option
     );
     assert!(request.entries[0].options.no_local);
     assert!(request.entries[0].options.retain_as_published);
+    let entries = request.entries.iter();
+    let handling: Vec<_> = entries.map(|entry| entry.options.retain_handling).collect();
+    assert_eq!(
+        handling,
+        [
+            RetainHandling::Send,
+            RetainHandling::SendIfNew,
+            RetainHandling::DoNotSend
+        ]
+    );
     assert_eq!(request.entries[1].text, string("$share/g/b"));
 }
 
@@ -306,7 +319,8 @@ fn unsubscribe_request(pair: &mut Pair, filters: &[&str]) -> UnsubscribeRequest 
 }
 
 #[test]
-fn v5_mqtt_3_10_4_4_and_5_unsuback_repeats_the_identifier_with_a_code_per_filter() {
+fn v5_mqtt_3_10_4_4_and_5_and_6_and_3_11_3_1_unsuback_repeats_the_identifier_with_a_code_per_filter_in_order()
+ {
     let mut pair = Pair::online(V5);
     let request = unsubscribe_request(&mut pair, &["a", "$share/g/b", "c#"]);
     assert_eq!(

@@ -1,0 +1,147 @@
+//! Shared subscriptions: who gets a message, at which QoS, and what becomes of it if that client
+//! leaves or refuses.
+
+use tessera_mqtt::{Ack, Disconnect, Packet, Publish, Qos, ReasonCode};
+
+use crate::client::{Device, Hello, message};
+use crate::harness::{ACME, Harness};
+
+const QOS2: Qos = Qos::ExactlyOnce;
+const FILTER: &str = "$share/workers/jobs/#";
+
+async fn publisher(harness: &Harness) -> Device {
+    harness.connected(&Hello::new(ACME, "publisher")).await
+}
+
+async fn member(harness: &Harness, hello: &Hello, qos: Qos) -> Device {
+    let mut member = harness.connected(hello).await;
+    assert_eq!(
+        member.subscribe(FILTER, qos).await,
+        [ReasonCode::granted(qos)]
+    );
+    member
+}
+
+async fn next_publish(device: &mut Device) -> Publish {
+    match device.next().await {
+        Packet::Publish(publish) => publish,
+        other => panic!("PUBLISH comes next, not {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v5_mqtt_4_8_2_3_each_member_gets_its_share_at_its_own_qos() {
+    for kept in [false, true] {
+        let harness = Harness::start().await;
+        let mut members = Vec::new();
+        let levels = [Qos::AtMostOnce, Qos::AtLeastOnce, QOS2];
+        for (client, qos) in ["m0", "m1", "m2"].into_iter().zip(levels) {
+            let hello = if kept {
+                Hello::persistent(ACME, client)
+            } else {
+                Hello::new(ACME, client)
+            };
+            members.push((member(&harness, &hello, qos).await, qos));
+        }
+        let mut publisher = publisher(&harness).await;
+        for job in 0..9 {
+            publisher
+                .publish_message(message("jobs/x", &job.to_string(), QOS2))
+                .await;
+        }
+        let mut jobs = Vec::new();
+        for (member, qos) in &mut members {
+            for publish in member.receive_all(3).await {
+                assert_eq!(publish.qos, *qos);
+                jobs.push(publish.payload);
+            }
+            member.expect_nothing().await;
+        }
+        jobs.sort();
+        jobs.dedup();
+        assert_eq!(jobs.len(), 9, "each job went to one member");
+    }
+}
+
+/// The chosen member has the message and has not answered it; another one has joined since.
+async fn one_has_it(harness: &Harness, chosen: &Hello) -> (Device, Publish, Device) {
+    let mut first = member(harness, chosen, QOS2).await;
+    let mut publisher = publisher(harness).await;
+    publisher
+        .publish_message(message("jobs/x", "job", QOS2))
+        .await;
+    publisher.farewell().await;
+    let publish = next_publish(&mut first).await;
+    let second = member(harness, &Hello::persistent(ACME, "second"), QOS2).await;
+    (first, publish, second)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v5_mqtt_4_8_2_4_a_delivery_of_qos_2_is_finished_with_the_member_that_was_chosen() {
+    let harness = Harness::start().await;
+    let chosen = Hello::persistent(ACME, "first");
+    let mut watcher = harness.watcher().await;
+    let (first, publish, mut second) = one_has_it(&harness, &chosen.watched()).await;
+    first.hang_up_before(&mut watcher).await;
+    second.expect_nothing().await;
+    let mut back = harness.connected(&chosen).await;
+    let again = back.receive_all(1).await.remove(0);
+    assert!(again.dup);
+    assert_eq!(again.packet_id, publish.packet_id);
+    assert_eq!(again.payload, publish.payload);
+    back.expect_nothing().await;
+    second.expect_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v5_mqtt_4_8_2_5_a_delivery_of_qos_2_ends_with_the_session_of_the_member_that_was_chosen() {
+    for chosen in [Hello::new(ACME, "first"), Hello::persistent(ACME, "first")] {
+        let harness = Harness::start().await;
+        let mut watcher = harness.watcher().await;
+        let (mut first, _, mut second) = one_has_it(&harness, &chosen.watched()).await;
+        let mut leave = Disconnect::new(ReasonCode::DisconnectWithWill);
+        leave.session_expiry_seconds = Some(0);
+        first.send(&Packet::Disconnect(leave)).await;
+        first.hang_up_before(&mut watcher).await;
+        let mut back = harness.device().await;
+        assert!(!back.hello(&chosen).await.session_present);
+        back.expect_nothing().await;
+        second.expect_nothing().await;
+        // The group works on without it.
+        let mut publisher = publisher(&harness).await;
+        publisher
+            .publish_message(message("jobs/x", "next", QOS2))
+            .await;
+        assert_eq!(second.receive_all(1).await[0].payload, "next");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v5_mqtt_4_8_2_6_and_4_4_0_2_what_a_member_refuses_is_given_to_nobody_else() {
+    for chosen in [Hello::new(ACME, "first"), Hello::persistent(ACME, "first")] {
+        for qos in [Qos::AtLeastOnce, QOS2] {
+            let harness = Harness::start().await;
+            let mut watcher = harness.watcher().await;
+            let mut first = member(&harness, &chosen.watched(), qos).await;
+            let mut publisher = publisher(&harness).await;
+            publisher
+                .publish_message(message("jobs/x", "job", qos))
+                .await;
+            let publish = next_publish(&mut first).await;
+            let mut second = member(&harness, &Hello::persistent(ACME, "second"), qos).await;
+            let ack = Ack::with_reason(publish.packet_id.unwrap(), ReasonCode::UnspecifiedError);
+            let refusal = if qos == QOS2 {
+                Packet::PubRec(ack)
+            } else {
+                Packet::PubAck(ack)
+            };
+            first.send(&refusal).await;
+            first.expect_nothing().await;
+            second.expect_nothing().await;
+            first.hang_up_before(&mut watcher).await;
+            second.expect_nothing().await;
+            let mut back = harness.connected(&chosen).await;
+            back.expect_nothing().await;
+        }
+    }
+}
