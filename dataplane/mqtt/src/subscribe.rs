@@ -4,14 +4,13 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::cursor::{Context, Cursor};
 use crate::error::{EncodeError, Fault};
-use crate::filter::{FilterError, FilterSpec, SentFilter};
+use crate::filter::{FilterError, FilterSpec, SentFilter, Shape};
 use crate::packet::PacketType;
 use crate::property;
 use crate::reason::{ReasonCode, v3_suback_code};
 use crate::scan::{MISPLACED, SUBSCRIPTION_ID_ZERO};
 use crate::sink::{
-    check_not_empty, put_packet, put_prefixed, put_text_property, put_user_properties,
-    varint_bytes, varint_len,
+    check_not_empty, put_packet, put_prefixed, put_text_property, put_user_properties, put_varint,
 };
 use crate::text::MqttString;
 use crate::user_properties::UserProperties;
@@ -26,7 +25,7 @@ pub struct Subscribe {
     pub subscription_id: Option<SubscriptionId>,
     /// What is asked for, in order: at least one.
     pub filters: Vec<SubscribeFilter>,
-    /// Valid filters after those, which were past [`crate::DecodeLimits::filters_max`]: each is to be
+    /// Filters after those, well formed or not, past [`crate::DecodeLimits::filters_max`]: each is to be
     /// answered with 0x97. Not encoded.
     pub excess: usize,
     /// The client's own.
@@ -201,27 +200,42 @@ pub(crate) fn decode(frame: Bytes, context: Context<'_>) -> Result<Subscribe, Fa
     if body.is_empty() {
         return Err(Fault::protocol("there is no topic filter"));
     }
-    let filters_guess = (body.remaining() / FILTER_BYTES_USUAL + 1).min(context.limits.filters_max);
-    subscribe.filters.reserve_exact(filters_guess);
+    let (filters_max, levels_max) = (context.limits.filters_max, context.limits.topic_levels_max);
+    let filters = count_filters(body.rest()).min(filters_max);
+    subscribe.filters.reserve_exact(filters);
     while !body.is_empty() {
         let text = body.string(NOT_A_FILTER)?;
         let options = SubscriptionOptions::decode(body.u8()?, context.version)?;
-        if subscribe.filters.len() == context.limits.filters_max {
-            subscribe.excess += 1;
+        let shape = Shape::of(text.as_bytes(), levels_max);
+        let has_room = subscribe.filters.len() < filters_max;
+        if has_room && matches!(shape, Shape::Plain) {
+            // Built where it stays: moving it would cost more than reading it.
+            let sent = SentFilter::plain(text);
+            subscribe.filters.push(SubscribeFilter { sent, options });
             continue;
         }
-        let sent = SentFilter::read(text, context.limits.topic_levels_max);
+        let sent = SentFilter::of(shape, text, levels_max);
         if options.no_local && sent.spec().is_ok_and(FilterSpec::is_shared) {
             return Err(Fault::protocol("no local is set on a shared subscription"));
         }
-        subscribe.filters.push(SubscribeFilter { sent, options });
+        if has_room {
+            subscribe.filters.push(SubscribeFilter { sent, options });
+        } else {
+            subscribe.excess += 1;
+        }
     }
     Ok(subscribe)
 }
 
-/// Bytes of a usual filter in SUBSCRIBE: sizes the list. A wrong guess costs memory of the order
-/// of the packet, or a second allocation.
-const FILTER_BYTES_USUAL: usize = 16;
+/// Filters in a payload, as far as it is well formed: sizes the list.
+fn count_filters(mut payload: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some((_, [_options, rest @ ..])) = property::split_field(payload) {
+        count += 1;
+        payload = rest;
+    }
+    count
+}
 
 /// What is said of a filter that is no UTF-8 string.
 pub(crate) const NOT_A_FILTER: &str = "topic filter is not a valid UTF-8 string";
@@ -238,7 +252,7 @@ pub(crate) fn encode(
             put_prefixed(out, |out| {
                 if let Some(id) = subscribe.subscription_id {
                     out.put_u8(property::SUBSCRIPTION_ID);
-                    out.put_slice(&varint_bytes(id.get())[..varint_len(id.get())]);
+                    put_varint(out, id.get());
                 }
                 put_user_properties(out, &subscribe.user_properties);
                 Ok(())

@@ -57,7 +57,7 @@ fn with_excess(packet: Packet, version: ProtocolVersion, frame: &[u8]) -> Packet
     }
     let mut unlimited = open_server(version, DecodeLimits::UNLIMITED);
     match unlimited.decode(&mut BytesMut::from(frame)) {
-        // A shared filter past the bound may ask for no local; it is refused without the bound.
+        // A shared filter of too many levels may ask for no local; it is refused without that bound.
         Err(_) | Ok(None) => packet,
         Ok(Some(whole)) => whole,
     }

@@ -137,3 +137,18 @@ fn a_packet_waits_for_its_last_byte_and_takes_no_more() {
     assert!(decoder.decode(&mut buf).unwrap().is_some());
     assert_eq!(&*buf, b"\x30");
 }
+
+#[test]
+fn no_local_on_a_shared_subscription_is_refused_past_the_bound_of_filters_too() {
+    let mut decoder = open_server(V5);
+    *decoder.limits_mut() = DecodeLimits {
+        filters_max: 1,
+        ..LIMITS
+    };
+    // SUBSCRIBE of `a`, and of `$share/g/a` with No Local (MQTT-3.8.3-4).
+    let bytes = b"\x82\x14\0\x01\0\0\x01a\0\0\x0a$share/g/a\x04";
+    assert_eq!(
+        reason(feed(&decoder, bytes)),
+        Some(ReasonCode::ProtocolError)
+    );
+}
