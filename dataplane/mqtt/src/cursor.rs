@@ -102,10 +102,17 @@ impl Cursor {
     }
 
     /// A string; `fault` says which is not one.
+    #[inline]
     pub(crate) fn string(&mut self, fault: &'static str) -> Result<MqttString, Fault> {
         let range = self.field()?;
         check_utf8(&self.frame[range.clone()]).map_err(|_| Fault::malformed(fault))?;
         Ok(MqttString::from_checked(self.frame.slice(range)))
+    }
+
+    /// A string or binary field that is compared only.
+    pub(crate) fn field_bytes(&mut self) -> Result<&[u8], Fault> {
+        let range = self.field()?;
+        Ok(&self.frame[range])
     }
 
     pub(crate) fn binary(&mut self) -> Result<Bytes, Fault> {
@@ -124,6 +131,12 @@ impl Cursor {
         let range = self.at..self.at + len;
         self.at = range.end;
         Ok(self.frame.slice(range))
+    }
+
+    /// What was not read yet.
+    #[inline]
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.frame[self.at..self.end]
     }
 
     /// Enters the next property section. Until [`Section::finish`], the cursor reads in it only.
@@ -148,16 +161,14 @@ impl Cursor {
             .ok_or_else(cut_short)
     }
 
-    fn rest(&self) -> &[u8] {
-        &self.frame[self.at..self.end]
-    }
-
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
         let array = *self.rest().first_chunk::<N>().ok_or_else(cut_short)?;
         self.at += N;
         Ok(array)
     }
 
+    #[inline]
     fn field(&mut self) -> Result<Range<usize>, Fault> {
         let (field, _) = property::split_field(self.rest()).ok_or_else(cut_short)?;
         let start = self.at + 2;

@@ -8,6 +8,7 @@ use crate::error::{Answer, DecodeError, Fault};
 use crate::header::Header;
 use crate::limits::DecodeLimits;
 use crate::packet::{Packet, PacketType};
+use crate::scan::Scan;
 use crate::values::ProtocolVersion;
 use crate::{ack, auth, connack, connect, disconnect, publish, subscribe, unsubscribe};
 
@@ -90,17 +91,40 @@ impl Decoder {
             Err(fault) => return Err(self.fail_open(version, fault, first)),
         };
         if header.packet == PacketType::Publish {
-            // Built where it is returned: moving it once more is a good part of its cost.
-            let mut frame = buf.split_to(header.packet_len);
-            return match publish::Checked::new(header, &mut frame, context) {
-                Ok(checked) => Ok(Some(Packet::Publish(checked.cut(frame.freeze())))),
-                Err(fault) => Err(self.fail_open(version, fault, first)),
-            };
+            return self.decode_publish(header, version, buf);
         }
         match decode_body(header, buf, context) {
             Ok(packet) => Ok(Some(packet)),
             Err(fault) => Err(self.fail_open(version, fault, first)),
         }
+    }
+
+    #[inline]
+    fn decode_publish(
+        &mut self,
+        header: Header,
+        version: ProtocolVersion,
+        buf: &mut BytesMut,
+    ) -> Result<Option<Packet>, DecodeError> {
+        let context = Context {
+            version,
+            role: self.role,
+            limits: &self.limits,
+        };
+        let frame = &mut buf[..header.packet_len];
+        let first = frame[0];
+        let fault = match publish::Checked::new(header, frame, context) {
+            Ok(checked) if checked.has_properties() => {
+                let mut found = Scan::default();
+                match checked.read_properties(&mut found, frame, context) {
+                    Ok(()) => return checked.cut(found, buf),
+                    Err(fault) => fault,
+                }
+            }
+            Ok(checked) => return checked.cut(Scan::default(), buf),
+            Err(fault) => fault,
+        };
+        Err(self.fail_open(version, fault, first))
     }
 
     #[inline(never)]
@@ -130,7 +154,7 @@ impl Decoder {
         match connect::decode(header.take_body(buf), &limits) {
             Ok(connect) => {
                 self.state = State::Open(connect.version);
-                Ok(Some(Packet::Connect(Box::new(connect))))
+                Ok(Some(Packet::Connect(connect)))
             }
             Err(refused) => Err(self.fail(refused.fault, first, refused.answer)),
         }

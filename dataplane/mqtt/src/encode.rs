@@ -14,25 +14,25 @@ use crate::{ack, auth, connack, connect, disconnect, publish, subscribe, unsubsc
 ///
 /// # Errors
 /// The packet contradicts itself, the standard or the version; nothing is written then.
+#[inline]
 pub fn encode(
     packet: &Packet,
     version: ProtocolVersion,
     out: &mut BytesMut,
 ) -> Result<(), EncodeError> {
-    let packet_type = packet.packet_type();
     match packet {
         Packet::Connect(connect) => connect::encode(connect, version, out),
         Packet::ConnAck(connack) => connack::encode(connack, version, out),
         Packet::Publish(publish) => publish::encode(publish, version, out),
         Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
-            ack::encode(packet_type, ack, version, out)
+            ack::encode(packet.packet_type(), ack, version, out)
         }
         Packet::Subscribe(subscribe) => subscribe::encode(subscribe, version, out),
         Packet::SubAck(suback) => subscribe::encode_suback(suback, version, out),
         Packet::Unsubscribe(unsubscribe) => unsubscribe::encode(unsubscribe, version, out),
         Packet::UnsubAck(unsuback) => unsubscribe::encode_unsuback(unsuback, version, out),
         Packet::PingReq | Packet::PingResp => {
-            out.extend_from_slice(&[packet_type.first_byte(), 0]);
+            out.extend_from_slice(&[packet.packet_type().first_byte(), 0]);
             Ok(())
         }
         Packet::Disconnect(disconnect) => disconnect::encode(disconnect, version, out),

@@ -248,21 +248,37 @@ impl fmt::Display for FilterSpec {
 pub(crate) enum SentFilter {
     /// The text is the filter's own.
     Plain(FilterSpec),
-    Shared(MqttString, FilterSpec),
+    /// Rare, and boxed to keep lists of the others small.
+    Shared(Box<(MqttString, FilterSpec)>),
     IllFormed(MqttString, FilterError),
 }
 
 impl SentFilter {
     /// Reads a filter of at most so many levels.
     pub(crate) fn read(text: MqttString, levels_max: usize) -> Self {
-        if is_shared(text.as_bytes()) {
-            return match FilterSpec::parse(&text).and_then(|spec| bounded(spec, levels_max)) {
-                Ok(spec) => Self::Shared(text, spec),
-                Err(error) => Self::IllFormed(text, error),
-            };
+        let shape = Shape::of(text.as_bytes(), levels_max);
+        Self::of(shape, text, levels_max)
+    }
+
+    /// The filter of that text, which is one and not shared.
+    #[inline]
+    pub(crate) const fn plain(text: MqttString) -> Self {
+        Self::Plain(FilterSpec::plain(TopicFilter(text)))
+    }
+
+    /// The filter of that text, whose shape is known.
+    pub(crate) fn of(shape: Shape, text: MqttString, levels_max: usize) -> Self {
+        match shape {
+            Shape::Plain => Self::plain(text),
+            Shape::Shared => Self::shared(text, levels_max),
+            Shape::IllFormed(error) => Self::IllFormed(text, error),
         }
-        match check_filter(text.as_bytes()).and_then(|()| check_levels(&text, levels_max)) {
-            Ok(()) => Self::Plain(FilterSpec::plain(TopicFilter(text))),
+    }
+
+    #[cold]
+    fn shared(text: MqttString, levels_max: usize) -> Self {
+        match FilterSpec::parse(&text).and_then(|spec| bounded(spec, levels_max)) {
+            Ok(spec) => Self::Shared(Box::new((text, spec))),
             Err(error) => Self::IllFormed(text, error),
         }
     }
@@ -270,26 +286,51 @@ impl SentFilter {
     pub(crate) const fn text(&self) -> &MqttString {
         match self {
             Self::Plain(spec) => &spec.filter.0,
-            Self::Shared(text, _) | Self::IllFormed(text, _) => text,
+            Self::Shared(shared) => &shared.0,
+            Self::IllFormed(text, _) => text,
         }
     }
 
     pub(crate) const fn spec(&self) -> Result<&FilterSpec, FilterError> {
         match self {
-            Self::Plain(spec) | Self::Shared(_, spec) => Ok(spec),
+            Self::Plain(spec) => Ok(spec),
+            Self::Shared(shared) => Ok(&shared.1),
             Self::IllFormed(_, error) => Err(*error),
         }
     }
 }
 
+/// What the bytes of a filter say, before they are shared.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shape {
+    Plain,
+    /// Of the form of a shared subscription, well formed or not.
+    Shared,
+    IllFormed(FilterError),
+}
+
+impl Shape {
+    /// Of a filter that may have so many levels.
+    #[inline]
+    pub(crate) fn of(text: &[u8], levels_max: usize) -> Self {
+        if is_shared(text) {
+            return Self::Shared;
+        }
+        match check_plain(text).and_then(|()| check_levels(text, levels_max)) {
+            Ok(()) => Self::Plain,
+            Err(error) => Self::IllFormed(error),
+        }
+    }
+}
+
 fn bounded(spec: FilterSpec, levels_max: usize) -> Result<FilterSpec, FilterError> {
-    check_levels(&spec.filter.0, levels_max)?;
+    check_levels(spec.filter.as_bytes(), levels_max)?;
     Ok(spec)
 }
 
 /// Bounds the levels of a filter; a text of n bytes has at most n + 1.
-fn check_levels(text: &MqttString, max: usize) -> Result<(), FilterError> {
-    if text.len() < max || level_count(text.as_bytes()) <= max {
+fn check_levels(text: &[u8], max: usize) -> Result<(), FilterError> {
+    if text.len() < max || level_count(text) <= max {
         return Ok(());
     }
     Err(FilterError::Levels { max })
@@ -301,18 +342,50 @@ pub(crate) fn level_count(text: &[u8]) -> usize {
 }
 
 fn check_filter(text: &[u8]) -> Result<(), FilterError> {
-    if text.is_empty() {
-        return Err(FilterError::Empty);
-    }
     if is_shared(text) {
         return Err(FilterError::Reserved);
     }
-    for (at, byte) in text.iter().enumerate() {
+    check_plain(text)
+}
+
+/// Checks a filter that is not of the form of a shared subscription.
+#[inline]
+fn check_plain(text: &[u8]) -> Result<(), FilterError> {
+    if text.is_empty() {
+        return Err(FilterError::Empty);
+    }
+    let (words, tail) = text.as_chunks();
+    let mut at = 0;
+    for word in words {
+        let mut found = wildcards(*word);
+        while found != 0 {
+            check_wildcard(text, at + bytes_before(found))?;
+            found &= found - 1;
+        }
+        at += word.len();
+    }
+    for byte in tail {
         if matches!(byte, b'+' | b'#') {
             check_wildcard(text, at)?;
         }
+        at += 1;
     }
     Ok(())
+}
+
+/// The top bit of each byte that is `+` or `#`, the first in the lowest byte.
+const fn wildcards(word: [u8; 8]) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // The two differ in one bit; what equals either without it is zero now.
+    let zero_if_wildcard = (u64::from_le_bytes(word) | (ONES * 8)) ^ (ONES * 0x2B);
+    // Adding 0x7F to the lower seven bits carries into the top one unless they are all zero.
+    let lower = zero_if_wildcard & (ONES * 0x7F);
+    !((lower + ONES * 0x7F) | zero_if_wildcard) & (ONES * 0x80)
+}
+
+/// Bytes before the first whose top bit is set.
+const fn bytes_before(found: u64) -> usize {
+    (found.trailing_zeros() / 8) as usize
 }
 
 /// Whether the wildcard at that place fills its level, and `#` ends the filter.
@@ -323,5 +396,28 @@ fn check_wildcard(text: &[u8], at: usize) -> Result<(), FilterError> {
         [b'#'] | [b'+'] | [b'+', b'/', ..] if begins_level => Ok(()),
         [b'+', ..] => Err(FilterError::Plus),
         _ => Err(FilterError::Hash),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bytes_before, wildcards};
+
+    #[test]
+    fn wildcards_of_a_word_are_found_where_they_stand_whatever_stands_beside_them() {
+        for beside in [0x00, b'+', b'#', b'*', b'\'', b'3', 0xAB, 0xA3, 0xFF] {
+            for (at, byte) in (0..8).flat_map(|at| (0..=u8::MAX).map(move |byte| (at, byte))) {
+                let mut word = [beside; 8];
+                word[at] = byte;
+                let mut bits = wildcards(word);
+                let mut found = Vec::new();
+                while bits != 0 {
+                    found.push(bytes_before(bits));
+                    bits &= bits - 1;
+                }
+                let stands = |at: &usize| matches!(word[*at], b'+' | b'#');
+                assert_eq!(found, (0..8).filter(stands).collect::<Vec<_>>(), "{word:?}");
+            }
+        }
     }
 }

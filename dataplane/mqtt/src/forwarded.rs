@@ -147,6 +147,7 @@ pub struct ForwardedPropertiesIter<'a> {
 impl<'a> Iterator for ForwardedPropertiesIter<'a> {
     type Item = ForwardedProperty<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<ForwardedProperty<'a>> {
         let (identifier, rest) = self.rest.split_first()?;
         if *identifier == property::PAYLOAD_FORMAT {

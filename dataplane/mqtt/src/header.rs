@@ -26,8 +26,13 @@ impl Header {
     #[inline]
     pub(crate) fn read(first: u8, buf: &[u8], context: Context<'_>) -> Result<Option<Self>, Fault> {
         let (packet, flags) = split_first(first)?;
-        check_direction(packet, context)?;
-        check_flags(packet, flags, context.version)?;
+        // Nearly every packet is a PUBLISH, which either side may send.
+        if packet == PacketType::Publish {
+            publish::check_flags(flags)?;
+        } else {
+            check_direction(packet, context)?;
+            check_flags(packet, flags, context.version)?;
+        }
         let Some(header) = Self::with_length(packet, flags, buf)? else {
             return Ok(None);
         };
@@ -76,6 +81,7 @@ impl Header {
     }
 }
 
+#[inline]
 fn split_first(first: u8) -> Result<(PacketType, u8), Fault> {
     let packet = PacketType::from_number(first >> 4);
     let packet = packet.ok_or_else(|| Fault::malformed("packet type 0 is reserved"))?;
@@ -109,9 +115,6 @@ fn check_direction(packet: PacketType, context: Context<'_>) -> Result<(), Fault
 
 /// Whether the flags of the first byte are what the standard fixes (MQTT-2.1.3-1).
 fn check_flags(packet: PacketType, flags: u8, version: ProtocolVersion) -> Result<(), Fault> {
-    if packet == PacketType::Publish {
-        return publish::check_flags(flags);
-    }
     let fixed = packet.first_byte() & 0x0F;
     // MQTT 3.1 marks what is sent again, on all that it gives QoS 1.
     let v31_dup = version == ProtocolVersion::V31 && fixed == 0b0010 && flags == 0b1010;

@@ -40,12 +40,14 @@ pub(crate) const fn is_known(identifier: u8) -> bool {
 }
 
 /// A string or binary field behind its two-byte length, and what follows it. `None`: cut short.
+#[inline]
 pub(crate) fn split_field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<2>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
 }
 
 /// A field of at most 65,535 bytes behind its two-byte length.
+#[inline]
 pub(crate) fn put_field(out: &mut BytesMut, field: &[u8]) {
     let len = u16::try_from(field.len());
     debug_assert!(len.is_ok(), "checked when it was made");

@@ -40,29 +40,7 @@ pub(crate) struct Scan {
 /// Walks and checks a section.
 pub(crate) fn scan(section: &[u8], place: Place, limits: &DecodeLimits) -> Result<Scan, Fault> {
     let mut found = Scan::default();
-    let mut seen = Seen::default();
-    let mut user_properties = 0;
-    let mut rest = section;
-    while let [identifier, value @ ..] = rest {
-        let start = section.len() - rest.len();
-        rest = match *identifier {
-            property::USER_PROPERTY => {
-                user_properties += 1;
-                if user_properties > limits.user_properties_max {
-                    return Err(too_many_user_properties(limits));
-                }
-                skip_text(skip_text(value)?)?
-            }
-            property::SUBSCRIPTION_ID => found.subscription_id(value, place)?,
-            other => {
-                seen.insert(other)?;
-                found.single(other, value, place)?
-            }
-        };
-        if is_forwarded(*identifier) {
-            found.extend_forwarded(start..section.len() - rest.len());
-        }
-    }
+    found.read(section, place, limits)?;
     Ok(found)
 }
 
@@ -109,7 +87,41 @@ impl Seen {
 }
 
 impl Scan {
+    /// Walks and checks a section, as the first that is read.
+    pub(crate) fn read(
+        &mut self,
+        section: &[u8],
+        place: Place,
+        limits: &DecodeLimits,
+    ) -> Result<(), Fault> {
+        let mut seen = Seen::default();
+        let mut user_properties = 0;
+        let mut rest = section;
+        while let [identifier, value @ ..] = rest {
+            let start = section.len() - rest.len();
+            rest = match *identifier {
+                property::USER_PROPERTY => {
+                    user_properties += 1;
+                    if user_properties > limits.user_properties_max {
+                        return Err(too_many_user_properties(limits));
+                    }
+                    skip_text(skip_text(value)?)?
+                }
+                property::SUBSCRIPTION_ID => self.subscription_id(value, place)?,
+                other => {
+                    seen.insert(other)?;
+                    self.single(other, value, place)?
+                }
+            };
+            if is_forwarded(*identifier) {
+                self.extend_forwarded(start..section.len() - rest.len());
+            }
+        }
+        Ok(())
+    }
+
     /// Checks and takes one property, gives what follows it.
+    #[inline]
     fn single<'a>(
         &mut self,
         identifier: u8,
@@ -204,6 +216,7 @@ const fn is_forwarded(identifier: u8) -> bool {
     )
 }
 
+#[inline]
 fn skip_text(value: &[u8]) -> Result<&[u8], Fault> {
     let (text, rest) = property::split_field(value).ok_or_else(cut_short)?;
     check_utf8(text).map_err(|_| Fault::malformed("a property is not a valid UTF-8 string"))?;

@@ -13,7 +13,15 @@ use crate::user_properties::UserProperties;
 pub(crate) const VARINT_MAX: u32 = 268_435_455;
 
 /// Reads a variable byte integer and its length in bytes. `None`: more bytes are needed.
+#[inline]
 pub(crate) fn read_varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Fault> {
+    match bytes.first() {
+        Some(byte) if *byte < 0x80 => Ok(Some((u32::from(*byte), 1))),
+        _ => read_long_varint(bytes),
+    }
+}
+
+fn read_long_varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Fault> {
     let mut value = 0;
     for (at, byte) in bytes.iter().take(4).enumerate() {
         value |= u32::from(byte & 0x7F) << (7 * at);
@@ -52,8 +60,18 @@ pub(crate) fn varint_bytes(value: u32) -> [u8; 4] {
     [group(0), group(7), group(14), group(21)]
 }
 
+/// A variable byte integer of at most [`VARINT_MAX`].
+#[inline]
+pub(crate) fn put_varint(out: &mut BytesMut, value: u32) {
+    match u8::try_from(value) {
+        Ok(byte) if byte < 0x80 => out.put_u8(byte),
+        _ => out.extend_from_slice(&varint_bytes(value)[..varint_len(value)]),
+    }
+}
+
 /// Writes one packet: what `body` writes, behind its first byte and remaining length. On an error
 /// nothing stays written.
+#[inline]
 pub(crate) fn put_packet(
     out: &mut BytesMut,
     first_byte: u8,
@@ -71,6 +89,7 @@ pub(crate) fn put_packet(
 /// Writes what `body` writes, behind its length as a variable byte integer.
 ///
 /// One byte is kept free for the length; a body of 128 bytes or more moves up once.
+#[inline]
 pub(crate) fn put_prefixed(
     out: &mut BytesMut,
     body: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
@@ -80,12 +99,13 @@ pub(crate) fn put_prefixed(
     body(out)?;
     let len = out.len() - start - 1;
     let value = checked_len(len)?;
-    let prefix = varint_len(value);
+    let (bytes, prefix) = (varint_bytes(value), varint_len(value));
     if prefix > 1 {
         out.put_bytes(0, prefix - 1);
         out.copy_within(start + 1..start + 1 + len, start + prefix);
+        out[start + 1..start + prefix].copy_from_slice(&bytes[1..prefix]);
     }
-    out[start..start + prefix].copy_from_slice(&varint_bytes(value)[..prefix]);
+    out[start] = bytes[0];
     Ok(())
 }
 
@@ -126,14 +146,14 @@ pub(crate) fn put_u8_property(out: &mut BytesMut, identifier: u8, value: u8) {
 
 /// A property of two bytes.
 pub(crate) fn put_u16_property(out: &mut BytesMut, identifier: u8, value: u16) {
-    out.put_u8(identifier);
-    out.put_u16(value);
+    let [high, low] = value.to_be_bytes();
+    out.put_slice(&[identifier, high, low]);
 }
 
 /// A property of four bytes.
 pub(crate) fn put_u32_property(out: &mut BytesMut, identifier: u8, value: u32) {
-    out.put_u8(identifier);
-    out.put_u32(value);
+    let [a, b, c, d] = value.to_be_bytes();
+    out.put_slice(&[identifier, a, b, c, d]);
 }
 
 /// A string property, if there is one.

@@ -225,6 +225,7 @@ impl TryFrom<&str> for ClientId {
 }
 
 /// Whether bytes are UTF-8 without U+0000, of any length.
+#[inline]
 pub(crate) fn check_utf8(bytes: &[u8]) -> Result<(), StringError> {
     if is_plain_ascii(bytes) {
         return Ok(());
@@ -250,7 +251,9 @@ fn is_plain_ascii(bytes: &[u8]) -> bool {
 
 /// Whether `wanted` is true for some byte. It is asked for every byte, sixteen at a time, so that
 /// the compiler can ask them at once.
+#[inline]
 pub(crate) fn any_byte(bytes: &[u8], wanted: impl Fn(u8) -> bool + Copy) -> bool {
+    #[inline]
     fn any<const N: usize>(chunk: &[u8; N], wanted: impl Fn(u8) -> bool) -> bool {
         chunk
             .iter()

@@ -109,10 +109,11 @@ pub(crate) const ORDERED_SHARE_PREFIX: &[u8] = b"$oshare/";
 /// Whether bytes of any length may be a topic name.
 ///
 /// One pass over plain ASCII; anything else takes the long way.
+#[inline]
 pub(crate) fn check_topic_name(bytes: &[u8]) -> Result<(), TopicError> {
     match bytes.first() {
         None => return Err(TopicError::Empty),
-        Some(b'$') if is_shared(bytes) => return Err(TopicError::Reserved),
+        Some(_) if is_shared(bytes) => return Err(TopicError::Reserved),
         Some(_) => {}
     }
     if is_plain_ascii_topic(bytes) {
@@ -122,8 +123,10 @@ pub(crate) fn check_topic_name(bytes: &[u8]) -> Result<(), TopicError> {
 }
 
 /// Whether text is of the form of a shared subscription.
+#[inline]
 pub(crate) fn is_shared(bytes: &[u8]) -> bool {
-    bytes.starts_with(SHARE_PREFIX) || bytes.starts_with(ORDERED_SHARE_PREFIX)
+    bytes.first() == Some(&b'$')
+        && (bytes.starts_with(SHARE_PREFIX) || bytes.starts_with(ORDERED_SHARE_PREFIX))
 }
 
 #[cold]

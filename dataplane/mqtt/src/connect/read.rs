@@ -24,7 +24,7 @@ pub(crate) struct ConnectFault {
 }
 
 /// Decodes a body.
-pub(crate) fn decode(frame: Bytes, limits: &DecodeLimits) -> Result<Connect, ConnectFault> {
+pub(crate) fn decode(frame: Bytes, limits: &DecodeLimits) -> Result<Box<Connect>, ConnectFault> {
     let mut body = Cursor::new(frame);
     let version = read_version(&mut body)?;
     read_rest(&mut body, version, limits).map_err(|fault| ConnectFault {
@@ -69,24 +69,39 @@ fn read_version(body: &mut Cursor) -> Result<ProtocolVersion, ConnectFault> {
         fault,
         answer: Answer::Close,
     };
-    let name = body.binary().map_err(close)?;
+    let name = known_name(body.field_bytes().map_err(close)?);
     let unsupported = |answer| ConnectFault {
         fault: UNSUPPORTED,
         answer,
     };
     let v3 = Answer::ConnAckV3(ConnectReturnCode::UnacceptableProtocolVersion);
-    match name.as_ref() {
-        b"MQTT" => match body.u8().map_err(close)? {
+    match name {
+        Some(Name::Mqtt) => match body.u8().map_err(close)? {
             4 => Ok(ProtocolVersion::V311),
             5 => Ok(ProtocolVersion::V5),
             0..=3 => Err(unsupported(v3)),
             _ => Err(unsupported(Answer::ConnAckV5)),
         },
-        b"MQIsdp" => match body.u8().map_err(close)? {
+        Some(Name::MqIsdp) => match body.u8().map_err(close)? {
             3 => Ok(ProtocolVersion::V31),
             _ => Err(unsupported(v3)),
         },
-        _ => Err(unsupported(Answer::Close)),
+        None => Err(unsupported(Answer::Close)),
+    }
+}
+
+/// The protocol names.
+#[derive(Debug, Clone, Copy)]
+enum Name {
+    Mqtt,
+    MqIsdp,
+}
+
+fn known_name(name: &[u8]) -> Option<Name> {
+    match name {
+        b"MQTT" => Some(Name::Mqtt),
+        b"MQIsdp" => Some(Name::MqIsdp),
+        _ => None,
     }
 }
 
@@ -144,9 +159,9 @@ fn read_rest(
     body: &mut Cursor,
     version: ProtocolVersion,
     limits: &DecodeLimits,
-) -> Result<Connect, Fault> {
+) -> Result<Box<Connect>, Fault> {
     let flags = Flags::decode(body.u8()?, version)?;
-    let mut connect = Connect::new(version, None);
+    let mut connect = Box::new(Connect::new(version, None));
     connect.clean_start = flags.clean_start;
     connect.keep_alive_seconds = body.u16()?;
     if version.is_v5() {

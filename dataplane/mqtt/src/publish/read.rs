@@ -6,14 +6,15 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{Publish, PublishTopic};
 use crate::cursor::{Context, PACKET_ID_ZERO, Role};
-use crate::error::Fault;
+use crate::error::{DecodeError, Fault};
 use crate::filter::level_count;
 use crate::forwarded::ForwardedProperties;
 use crate::header::Header;
 use crate::limits::DecodeLimits;
+use crate::packet::Packet;
 use crate::property;
 use crate::reason::ReasonCode;
-use crate::scan::{Place, Scan, close_gaps, cut_short, scan};
+use crate::scan::{Place, Scan, close_gaps, cut_short};
 use crate::sink::read_varint;
 use crate::topic::{TopicError, TopicName, check_topic_name};
 use crate::values::{PacketId, Qos};
@@ -27,79 +28,112 @@ pub(crate) const fn check_flags(flags: u8) -> Result<(), Fault> {
     }
 }
 
-/// A PUBLISH, all of which was checked, before it is cut into slices.
+/// A PUBLISH, all of which is there and all of which was checked but its properties.
 #[derive(Debug)]
 pub(crate) struct Checked {
     header: Header,
-    topic: Range<usize>,
+    topic_len: usize,
     packet_id: Option<PacketId>,
-    found: Scan,
-    payload_start: usize,
+    /// Where its properties stand. Below MQTT 5, where the payload begins.
+    section: Range<usize>,
 }
 
 impl Checked {
-    /// Checks a packet whose header was checked. Moves properties inside the frame if it must.
-    pub(crate) fn new(
-        header: Header,
-        frame: &mut BytesMut,
-        context: Context<'_>,
-    ) -> Result<Self, Fault> {
+    /// Checks a packet whose header was checked.
+    #[inline]
+    pub(crate) fn new(header: Header, frame: &[u8], context: Context<'_>) -> Result<Self, Fault> {
         let (topic, rest) = property::split_field(&frame[header.len..]).ok_or_else(cut_short)?;
-        let topic_start = header.len + 2;
-        let topic_range = topic_start..topic_start + topic.len();
         check_topic(topic, context.limits)?;
         let (packet_id, rest) = split_packet_id(qos_of(header.flags), rest)?;
         let variable_end = frame.len() - rest.len();
-        let (found, payload_start) = if context.version.is_v5() {
-            decode_properties(frame, variable_end, context)?
+        let section = if context.version.is_v5() {
+            section_of(frame, variable_end)?
         } else {
-            (Scan::default(), variable_end)
+            variable_end..variable_end
         };
-        if topic_range.is_empty() && found.topic_alias.is_none() {
+        if topic.is_empty() && section.is_empty() {
             return Err(NO_TOPIC);
         }
         Ok(Self {
             header,
-            topic: topic_range,
+            topic_len: topic.len(),
             packet_id,
-            found,
-            payload_start,
+            section,
         })
     }
 
-    /// The packet, as slices of its frame.
+    pub(crate) const fn has_properties(&self) -> bool {
+        self.section.start < self.section.end
+    }
+
+    /// Checks the properties. Moves them inside the frame if it must.
+    pub(crate) fn read_properties(
+        &self,
+        found: &mut Scan,
+        frame: &mut [u8],
+        context: Context<'_>,
+    ) -> Result<(), Fault> {
+        let place = match context.role {
+            Role::Server => Place::ToServer,
+            Role::Client => Place::ToClient,
+        };
+        let section = &mut frame[self.section.clone()];
+        found.read(section, place, context.limits)?;
+        if found.has_gaps {
+            found.forwarded = 0..close_gaps(section);
+        }
+        if self.topic_len == 0 && found.topic_alias.is_none() {
+            return Err(NO_TOPIC);
+        }
+        Ok(())
+    }
+
+    /// Takes the packet out of the buffer that it begins, as slices.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "built where it is returned: moving it costs as much as cutting it"
+    )]
     #[inline]
-    pub(crate) fn cut(self, frame: Bytes) -> Publish {
-        let found = self.found;
-        let topic = match (found.topic_alias, self.topic.is_empty()) {
-            (Some(alias), true) => PublishTopic::Alias(alias),
-            (Some(alias), false) => PublishTopic::Define {
-                name: TopicName::from_checked(frame.slice(self.topic)),
+    pub(crate) fn cut(
+        self,
+        found: Scan,
+        buf: &mut BytesMut,
+    ) -> Result<Option<Packet>, DecodeError> {
+        let header = self.header;
+        let topic_start = header.len + 2;
+        let mut frame = buf.split_to(header.packet_len).freeze();
+        frame.advance(topic_start);
+        let name = |frame: &Bytes| TopicName::from_checked(frame.slice(..self.topic_len));
+        let topic = match (found.topic_alias, self.topic_len) {
+            (None, _) => PublishTopic::Name(name(&frame)),
+            (Some(alias), 0) => PublishTopic::Alias(alias),
+            (Some(alias), _) => PublishTopic::Define {
+                name: name(&frame),
                 alias,
             },
-            (None, _) => PublishTopic::Name(TopicName::from_checked(frame.slice(self.topic))),
         };
-        let properties = forwarded(&frame, found.forwarded);
-        let payload = skip(frame, self.payload_start);
-        Publish {
+        let properties = forwarded(&frame, found.forwarded, self.section.start - topic_start);
+        Ok(Some(Packet::Publish(Publish {
             topic,
-            payload,
-            qos: qos_of(self.header.flags),
-            retain: self.header.flags & 0b0001 != 0,
-            dup: self.header.flags & 0b1000 != 0,
+            payload: skip(frame, self.section.end - topic_start),
+            qos: qos_of(header.flags),
+            retain: header.flags & 0b0001 != 0,
+            dup: header.flags & 0b1000 != 0,
             packet_id: self.packet_id,
             expiry_seconds: found.expiry_seconds,
             subscription_ids: found.subscription_ids,
             properties,
-        }
+        })))
     }
 }
 
-fn forwarded(frame: &Bytes, range: Range<usize>) -> ForwardedProperties {
+/// The forwarded properties, in a section that begins at `start`.
+#[inline]
+fn forwarded(rest: &Bytes, range: Range<usize>, start: usize) -> ForwardedProperties {
     if range.is_empty() {
         return ForwardedProperties::EMPTY;
     }
-    ForwardedProperties::from_checked(frame.slice(range))
+    ForwardedProperties::from_checked(rest.slice(start + range.start..start + range.end))
 }
 
 const NO_TOPIC: Fault = Fault::new(
@@ -161,36 +195,21 @@ fn split_packet_id(qos: Qos, rest: &[u8]) -> Result<(Option<PacketId>, &[u8]), F
     Ok((Some(id), rest))
 }
 
-/// Reads the section that begins at `at`; gives where it ends.
-fn decode_properties(
-    frame: &mut BytesMut,
-    at: usize,
-    context: Context<'_>,
-) -> Result<(Scan, usize), Fault> {
+/// Where the properties stand whose length stands at `at`.
+#[inline]
+fn section_of(frame: &[u8], at: usize) -> Result<Range<usize>, Fault> {
     let (len, len_len) = read_varint(&frame[at..])?.ok_or_else(cut_short)?;
     let start = at + len_len;
-    let end = usize::try_from(len)
+    usize::try_from(len)
         .ok()
         .and_then(|len| start.checked_add(len))
         .filter(|end| *end <= frame.len())
-        .ok_or_else(cut_short)?;
-    if start == end {
-        return Ok((Scan::default(), end));
-    }
-    let place = match context.role {
-        Role::Server => Place::ToServer,
-        Role::Client => Place::ToClient,
-    };
-    let section = &mut frame[start..end];
-    let mut found = scan(section, place, context.limits)?;
-    if found.has_gaps {
-        found.forwarded = 0..close_gaps(section);
-    }
-    found.forwarded = found.forwarded.start + start..found.forwarded.end + start;
-    Ok((found, end))
+        .map(|end| start..end)
+        .ok_or_else(cut_short)
 }
 
 /// The payload: what is left of the frame. An empty one does not hold on to the buffer.
+#[inline]
 fn skip(mut frame: Bytes, start: usize) -> Bytes {
     if start == frame.len() {
         return Bytes::new();

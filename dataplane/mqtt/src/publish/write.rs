@@ -1,14 +1,14 @@
-//! Encoding PUBLISH: lengths first, then at most five copies onto the end of the buffer.
+//! Encoding PUBLISH: lengths first, then one field after the other.
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 
 use super::{Publish, PublishHeader, TopicAliasUse};
 use crate::error::EncodeError;
 use crate::message::Message;
 use crate::property;
-use crate::sink::{checked_len, varint_bytes, varint_len};
+use crate::sink::{checked_len, put_u16_property, put_u32_property, put_varint, varint_len};
 use crate::topic::TopicName;
-use crate::values::{ProtocolVersion, Qos};
+use crate::values::{ProtocolVersion, Qos, SubscriptionId};
 
 /// Appends one delivery of a message; gives the bytes written. Copies, but allocates only if `out`
 /// must grow.
@@ -96,6 +96,7 @@ struct Lengths {
 }
 
 impl Lengths {
+    #[inline]
     fn of(
         version: ProtocolVersion,
         body: &Body<'_>,
@@ -132,9 +133,12 @@ impl Lengths {
     }
 }
 
+#[inline]
 fn properties_bytes(body: &Body<'_>, header: &PublishHeader<'_>) -> usize {
-    let ids = header.subscription_ids.iter();
-    let ids: usize = ids.map(|id| 1 + varint_len(id.get())).sum();
+    let ids = match header.subscription_ids {
+        [] => 0,
+        ids => subscription_ids_bytes(ids),
+    };
     let alias = if header.topic_alias.is_some() { 3 } else { 0 };
     let expiry = if header.expiry_seconds.is_some() {
         5
@@ -144,86 +148,66 @@ fn properties_bytes(body: &Body<'_>, header: &PublishHeader<'_>) -> usize {
     alias + expiry + ids + body.properties.len()
 }
 
+#[inline(never)]
+fn subscription_ids_bytes(ids: &[SubscriptionId]) -> usize {
+    ids.iter().map(|id| 1 + varint_len(id.get())).sum()
+}
+
 /// Writes a packet; gives its length.
+#[inline(always)]
 fn put(out: &mut BytesMut, lengths: Lengths, body: &Body<'_>, header: &PublishHeader<'_>) -> usize {
     let len = lengths.packet_len();
-    out.reserve(len + HEAD_BYTES);
+    out.reserve(len);
     let flags = u8::from(header.dup) << 3 | header.qos.as_u8() << 1 | u8::from(header.retain);
+    let first = 0x30 | flags;
     let topic_len = u16::try_from(body.topic.len()).unwrap_or_default();
-    Head::default()
-        .with([0x30 | flags])
-        .with_varint(lengths.remaining)
-        .with(topic_len.to_be_bytes())
-        .put(out);
-    out.extend_from_slice(body.topic);
-    let mut head = Head::default();
-    if let Some(id) = header.packet_id {
-        head = head.with(id.get().to_be_bytes());
+    let [high, low] = topic_len.to_be_bytes();
+    match u8::try_from(lengths.remaining) {
+        // Each append costs as much as what it appends.
+        Ok(remaining @ ..0x80) => out.put_slice(&[first, remaining, high, low]),
+        _ => {
+            out.put_u8(first);
+            put_varint(out, lengths.remaining);
+            out.put_u16(topic_len);
+        }
     }
-    match lengths.properties {
-        Some(len) => put_properties(out, head.with_varint(len), body, header),
-        None => head.put(out),
+    out.put_slice(body.topic);
+    if let Some(id) = header.packet_id {
+        out.put_u16(id.get());
+    }
+    if let Some(len) = lengths.properties {
+        put_varint(out, len);
+        if len > 0 {
+            let PublishHeader {
+                topic_alias,
+                expiry_seconds,
+                subscription_ids,
+                ..
+            } = *header;
+            put_properties(out, topic_alias, expiry_seconds, subscription_ids);
+            out.extend_from_slice(body.properties);
+        }
     }
     out.extend_from_slice(body.payload);
     len
 }
 
-/// Writes the properties behind what already stands in the head.
-fn put_properties(out: &mut BytesMut, head: Head, body: &Body<'_>, header: &PublishHeader<'_>) {
-    head.put(out);
-    if let Some(used) = header.topic_alias {
-        let alias = used.alias.get().to_be_bytes();
-        Head::default()
-            .with([property::TOPIC_ALIAS])
-            .with(alias)
-            .put(out);
+/// Writes the properties that are not forwarded. By value, so that they need not lie in memory.
+#[inline(never)]
+fn put_properties(
+    out: &mut BytesMut,
+    topic_alias: Option<TopicAliasUse>,
+    expiry_seconds: Option<u32>,
+    subscription_ids: &[SubscriptionId],
+) {
+    if let Some(used) = topic_alias {
+        put_u16_property(out, property::TOPIC_ALIAS, used.alias.get());
     }
-    if let Some(seconds) = header.expiry_seconds {
-        let seconds = seconds.to_be_bytes();
-        Head::default()
-            .with([property::MESSAGE_EXPIRY])
-            .with(seconds)
-            .put(out);
+    if let Some(seconds) = expiry_seconds {
+        put_u32_property(out, property::MESSAGE_EXPIRY, seconds);
     }
-    for id in header.subscription_ids {
-        let head = Head::default().with([property::SUBSCRIPTION_ID]);
-        head.with_varint(id.get()).put(out);
-    }
-    if !body.properties.is_empty() {
-        out.extend_from_slice(body.properties);
-    }
-}
-
-/// Bytes that a head holds. The longest run of short fields has seven.
-const HEAD_BYTES: usize = 8;
-
-/// Short fields, put together in a register: the first in the lowest byte.
-#[derive(Debug, Clone, Copy, Default)]
-struct Head {
-    word: u64,
-    len: usize,
-}
-
-impl Head {
-    fn with<const N: usize>(mut self, bytes: [u8; N]) -> Self {
-        for byte in bytes {
-            self.word |= u64::from(byte) << (8 * self.len);
-            self.len += 1;
-        }
-        self
-    }
-
-    fn with_varint(mut self, value: u32) -> Self {
-        let bytes = u32::from_le_bytes(varint_bytes(value));
-        self.word |= u64::from(bytes) << (8 * self.len);
-        self.len += varint_len(value);
-        self
-    }
-
-    /// All eight bytes are written, which is one store, and those that do not count taken back.
-    fn put(self, out: &mut BytesMut) {
-        let end = out.len() + self.len;
-        out.extend_from_slice(&self.word.to_le_bytes());
-        out.truncate(end);
+    for id in subscription_ids {
+        out.put_u8(property::SUBSCRIPTION_ID);
+        put_varint(out, id.get());
     }
 }
