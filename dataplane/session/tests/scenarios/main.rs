@@ -26,6 +26,8 @@ mod deliver;
 #[cfg(test)]
 mod deviations;
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod ending;
 #[cfg(test)]
 mod message;
