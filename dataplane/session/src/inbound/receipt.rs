@@ -83,12 +83,10 @@ impl Receipts {
         }
     }
 
-    /// Count one that a former connection brought and that was sent again. Whether it was not
-    /// counted yet.
-    pub(super) fn count(&mut self, packet_id: PacketId) -> bool {
-        match self.find(packet_id) {
-            Ok(index) => !std::mem::replace(&mut self.sorted[index].counted, true),
-            Err(_) => false,
+    /// Count one that a former connection brought and that was sent again.
+    pub(super) fn count(&mut self, packet_id: PacketId) {
+        if let Ok(index) = self.find(packet_id) {
+            self.sorted[index].counted = true;
         }
     }
 

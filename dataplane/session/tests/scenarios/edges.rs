@@ -1,9 +1,14 @@
 //! Exact bounds and counts, and what is said at them.
 
-use tessera_mqtt::{Connect, ProtocolVersion, Qos, ReasonCode, UserProperties};
-use tessera_session::{Accepted, Delivery, Detail, Refusal, ServerLimits};
+use tessera_mqtt::{
+    Connect, Packet, ProtocolVersion, Qos, ReasonCode, Subscribe, SubscribeFilter,
+    SubscriptionOptions, UserProperties,
+};
+use tessera_session::{
+    Accepted, Delivery, Detail, Event, Refusal, ServerLimits, SubscribeRequest, Violation,
+};
 
-use crate::pair::{ALL, Pair, V3S, client_id, connect, puback};
+use crate::pair::{ALL, Pair, V3S, client_id, connect, id, puback, string};
 
 const V5: ProtocolVersion = ProtocolVersion::V5;
 
@@ -92,7 +97,7 @@ fn a_client_identifier_of_exactly_the_bound_is_taken() {
         pair.connect(Connect::new(version, Some(client_id("0123456789"))));
         let mut pair = Pair::with_limits(version, limits());
         let over = Connect::new(version, Some(client_id("0123456789a")));
-        let refusal = pair.send_bad(tessera_mqtt::Packet::Connect(Box::new(over)));
+        let refusal = pair.send_bad(Packet::Connect(Box::new(over)));
         assert_eq!(refusal.reason, ReasonCode::ClientIdentifierNotValid);
     }
 }
@@ -141,4 +146,59 @@ fn a_refusal_that_is_none_closes_version_3_without_a_word() {
         pair.close(Refusal::new(ReasonCode::Success, "done"));
         assert!(pair.receive_bytes().is_empty());
     }
+}
+
+/// A SUBSCRIBE as the decoder gives it to the machine.
+fn subscribe(pair: &mut Pair, filter: &str, excess: usize) -> SubscribeRequest {
+    let options = SubscriptionOptions::new(Qos::AtMostOnce);
+    let mut subscribe = Subscribe::new(id(1), vec![SubscribeFilter::new(string(filter), options)]);
+    subscribe.excess = excess;
+    let packet = Packet::Subscribe(subscribe);
+    match pair.with_inbound(|inbound, out| inbound.handle_packet(packet, out)) {
+        Ok(Event::Subscribe(request)) => request,
+        other => panic!("expected SUBSCRIBE, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_filter_of_exactly_the_bound_of_bytes_is_taken() {
+    for version in ALL {
+        let limits = ServerLimits {
+            topic_bytes_max: 10,
+            ..ServerLimits::default()
+        };
+        let mut pair = Pair::online_with(version, limits, |_| {});
+        let mut target = |filter| subscribe(&mut pair, filter, 0).entries.remove(0).target;
+        assert!(target("0123456789").is_ok());
+        assert_eq!(target("0123456789a"), Err(ReasonCode::TopicFilterInvalid));
+    }
+}
+
+#[test]
+fn filters_past_the_decoders_bound_are_refused_as_each_version_can() {
+    let answer = |version| -> (Result<(), Violation>, Vec<Packet>) {
+        let mut pair = Pair::online(version);
+        let request = subscribe(&mut pair, "t", 2);
+        let granted = [Ok(Qos::AtMostOnce)];
+        let result = pair
+            .with_inbound(|inbound, out| inbound.write_suback(request.token, &granted, None, out));
+        (result, pair.receive())
+    };
+    for (version, refusal) in [
+        (V5, ReasonCode::QuotaExceeded),
+        (ProtocolVersion::V311, ReasonCode::UnspecifiedError),
+    ] {
+        let (result, packets) = answer(version);
+        assert_eq!(result, Ok(()));
+        match &packets[..] {
+            [Packet::SubAck(suback)] => {
+                let granted = ReasonCode::granted(Qos::AtMostOnce);
+                assert_eq!(suback.codes, [granted, refusal, refusal]);
+            }
+            other => panic!("expected SUBACK, got {other:?}"),
+        }
+    }
+    let (result, packets) = answer(ProtocolVersion::V31);
+    assert_eq!(result.unwrap_err().reason, ReasonCode::QuotaExceeded);
+    assert!(packets.is_empty(), "3.1 cannot say it");
 }
