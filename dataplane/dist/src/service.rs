@@ -83,7 +83,7 @@ impl Dist {
             .await?;
         let number = open_node_sessions(&store, options).await?;
         for shard in store.shards() {
-            end_former_sessions(shard, options.node).await?;
+            end_former_sessions(&shard, options.node).await?;
         }
         let node = options.node;
         let session = NodeSession { node, number };
@@ -102,7 +102,7 @@ impl Dist {
         let shard = self.shard_of(tenant);
         let routes = shard.machine().tries().tenant(tenant);
         if !routes.is_loaded() {
-            load_once(shard, &routes).await?;
+            load_once(&shard, &routes).await?;
         }
         Ok(routes)
     }
@@ -143,13 +143,13 @@ impl Dist {
     /// since the last call. To be called now and then; they are read again when asked for. Returns
     /// how many went. O(tenants in memory).
     pub fn evict_idle(&self) -> usize {
-        let evict = |shard: &Shard<Routes>| shard.machine().tries().evict_idle();
+        let evict = |shard: Shard<Routes>| shard.machine().tries().evict_idle();
         self.store.shards().map(evict).sum()
     }
 
     /// Tenants whose routes are in memory.
     pub fn tenants_loaded(&self) -> usize {
-        let loaded = |shard: &Shard<Routes>| shard.machine().tries().len();
+        let loaded = |shard: Shard<Routes>| shard.machine().tries().len();
         self.store.shards().map(loaded).sum()
     }
 
@@ -159,7 +159,7 @@ impl Dist {
     }
 
     /// A tenant's keys are all in one shard: ranges are cut between first bytes.
-    fn shard_of(&self, tenant: TenantId) -> &Shard<Routes> {
+    fn shard_of(&self, tenant: TenantId) -> Shard<Routes> {
         self.store.shard_for(tenant, &[])
     }
 }

@@ -78,7 +78,8 @@ impl Inbox {
     pub async fn open(engine: &Engine, options: InboxOptions) -> Result<Self, OpenError> {
         let registry = Arc::new(Registry::new());
         let due = Arc::new(DueTenants::default());
-        let make = |_| Machine::new(Arc::clone(&registry), Arc::clone(&due));
+        let (machines_registry, machines_due) = (Arc::clone(&registry), Arc::clone(&due));
+        let make = move |_| Machine::new(Arc::clone(&machines_registry), Arc::clone(&machines_due));
         let store = engine
             .open_store(StoreKind::Inbox, options.ranges, make)
             .await?;
@@ -143,7 +144,7 @@ impl Inbox {
         }
     }
 
-    fn shard(&self, tenant: TenantId, client: &[u8]) -> &Shard<Machine> {
+    fn shard(&self, tenant: TenantId, client: &[u8]) -> Shard<Machine> {
         self.inner.store.shard_for(tenant, &client_key_rest(client))
     }
 

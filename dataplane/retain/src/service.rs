@@ -49,7 +49,8 @@ impl Retain {
     /// Opens the store; on return this node leads every shard of it.
     pub async fn open(engine: &Engine, options: RetainOptions) -> Result<Self, OpenError> {
         let due = Arc::new(DueTenants::default());
-        let make = |_| Machine::new(Arc::clone(&due));
+        let machines_due = Arc::clone(&due);
+        let make = move |_| Machine::new(Arc::clone(&machines_due));
         let store = engine
             .open_store(StoreKind::Retain, options.ranges, make)
             .await?;

@@ -1,7 +1,7 @@
 //! One Raft entry: a numbered batch of commands.
 //!
 //! ```text
-//! form u8 | node u64 | incarnation u64 | number u64 | time_ms u64 | count u32 | command…
+//! form u8 | node u64 | incarnation u64 | number u64 | time_ms u64 | epoch u64 | count u32 | command…
 //! command: 0 | len u32 | bytes            a command of the group
 //!          1 | tenant [16] | len u32 | bytes
 //! ```
@@ -16,10 +16,12 @@ use crate::bytes_io::Reader;
 use crate::machine::Scope;
 
 /// The form that is written. A reader refuses a larger one.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
+/// The form before ranges could be split: without an epoch, which was 1.
+const FORM_WITHOUT_EPOCH: u8 = 1;
 const SCOPE_GROUP: u8 = 0;
 const SCOPE_TENANT: u8 = 1;
-const HEADER_LEN: usize = 1 + 4 * 8 + 4;
+const HEADER_LEN: usize = 1 + 5 * 8 + 4;
 /// Bytes around one command, at most: scope, tenant and length.
 pub(crate) const COMMAND_OVERHEAD: usize = 1 + 16 + 4;
 
@@ -36,6 +38,8 @@ pub(crate) struct BatchHeader {
     pub(crate) proposer: ProposerId,
     pub(crate) number: u64,
     pub(crate) time_ms: u64,
+    /// The epoch of the range as its proposer knew it: a batch for another one is not applied.
+    pub(crate) epoch: u64,
 }
 
 /// A batch in its stored form. Cheap to clone; commands are slices of it.
@@ -58,6 +62,7 @@ impl EncodedBatch {
             header.proposer.incarnation.0,
             header.number,
             header.time_ms,
+            header.epoch,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -89,10 +94,16 @@ impl EncodedBatch {
         self.0.len()
     }
 
+    /// The first byte: which form it has.
+    pub(crate) fn form(&self) -> Option<u8> {
+        self.0.first().copied()
+    }
+
     /// The header, and the commands one after the other.
     pub(crate) fn decode(&self) -> Option<(BatchHeader, Commands<'_>)> {
         let mut reader = Reader::new(&self.0);
-        if reader.u8()? != FORM {
+        let form = reader.u8()?;
+        if form != FORM && form != FORM_WITHOUT_EPOCH {
             return None;
         }
         let proposer = ProposerId {
@@ -100,11 +111,13 @@ impl EncodedBatch {
             incarnation: Incarnation(reader.u64()?),
         };
         let (number, time_ms) = (reader.u64()?, reader.u64()?);
+        let epoch = if form == FORM { reader.u64()? } else { 1 };
         let left = reader.u32()?;
         let header = BatchHeader {
             proposer,
             number,
             time_ms,
+            epoch,
         };
         Some((header, Commands { reader, left }))
     }
@@ -186,6 +199,7 @@ mod tests {
             },
             number: 3,
             time_ms: 4,
+            epoch: 5,
         }
     }
 
@@ -238,17 +252,36 @@ mod tests {
             (Scope::Tenant(tenant), b"tt".to_vec()),
         ]);
         let golden = [
-            "01",
+            "02",
             "0100000000000000",
             "0200000000000000",
             "0300000000000000",
             "0400000000000000",
+            "0500000000000000",
             "02000000",
             "000100000067",
             "01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa020000007474",
         ]
         .concat();
         assert_eq!(tessera_tenancy::encode_hex(batch.as_bytes()), golden);
+    }
+
+    #[test]
+    fn the_form_before_epochs_is_read_as_epoch_1() {
+        let mut bytes = encode(&[(Scope::Group, b"g".to_vec())]).0.to_vec();
+        bytes[0] = FORM_WITHOUT_EPOCH;
+        bytes.drain(33..41);
+        let batch = EncodedBatch(bytes.into());
+        let (read, mut commands) = batch.decode().unwrap();
+        assert_eq!(
+            read,
+            BatchHeader {
+                epoch: 1,
+                ..header()
+            }
+        );
+        assert_eq!(commands.next().unwrap().unwrap(), (Scope::Group, &b"g"[..]));
+        assert!(commands.next().is_none());
     }
 
     #[test]

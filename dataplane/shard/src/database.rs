@@ -1,29 +1,13 @@
 //! A redb file that can be closed while handles to it are still around.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use redb::{Builder, Database, DatabaseError};
+use redb::{Builder, Database};
 
+use crate::disk::Storage;
 use crate::error::{OpenError, RowError};
-
-/// Where database files come from: the disk, or one with faults in tests.
-pub(crate) trait Disk: fmt::Debug + Send + Sync {
-    /// Opens or makes the database file at `path`.
-    fn open(&self, path: &Path, builder: &Builder) -> Result<Database, DatabaseError>;
-}
-
-/// Plain files.
-#[derive(Debug)]
-pub(crate) struct Files;
-
-impl Disk for Files {
-    fn open(&self, path: &Path, builder: &Builder) -> Result<Database, DatabaseError> {
-        builder.create(path)
-    }
-}
 
 /// An open database. Clones share it; once closed it is closed for all.
 #[derive(Debug, Clone)]
@@ -31,18 +15,19 @@ pub(crate) struct SharedDatabase(Arc<RwLock<Option<Arc<Database>>>>);
 
 impl SharedDatabase {
     pub(crate) fn open(
-        disk: &dyn Disk,
+        storage: &Storage,
         path: &Path,
         cache_bytes: usize,
     ) -> Result<Self, OpenError> {
         let mut builder = Builder::new();
         builder.set_cache_size(cache_bytes);
-        let database = disk
-            .open(path, &builder)
-            .map_err(|error| OpenError::Database {
-                path: path.to_owned(),
-                text: error.to_string(),
-            })?;
+        let database =
+            storage
+                .open_database(path, &builder)
+                .map_err(|error| OpenError::Database {
+                    path: path.to_owned(),
+                    text: error.to_string(),
+                })?;
         Ok(Self(Arc::new(RwLock::new(Some(Arc::new(database))))))
     }
 

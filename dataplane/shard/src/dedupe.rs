@@ -18,13 +18,17 @@ pub(crate) const ANSWERS_KEPT: u64 = 8;
 /// Answers of one batch above this are not kept; a repeat is told so.
 pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024;
 
+const FORGOTTEN: u8 = 0;
+const ANSWERS: u8 = 1;
+const MOVED: u8 = 2;
+
 /// What a batch number means to a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The next one: apply it.
     Next,
-    /// Applied before; its answers if they are kept.
-    Repeat(Option<Vec<Bytes>>),
+    /// Judged before.
+    Repeat(Remembered),
     /// Not the next one: one before it is missing.
     Gap {
         /// The number that would be applied.
@@ -32,6 +36,17 @@ pub(crate) enum Verdict {
     },
     /// The node has begun a later life since.
     Stale,
+}
+
+/// What a group remembers of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Remembered {
+    /// It was applied, and answered this.
+    Answers(Vec<Bytes>),
+    /// It was applied; the answers were too large or are too old to be kept.
+    Forgotten,
+    /// It was not applied, and will not be: it was for another epoch of the range.
+    Moved,
 }
 
 /// The proposers that a group knows.
@@ -49,7 +64,7 @@ struct Proposer {
 #[derive(Debug, Clone)]
 struct Kept {
     number: u64,
-    answers: Option<Vec<Bytes>>,
+    outcome: Remembered,
 }
 
 /// The row that remembers a batch: its key within the group, and its value.
@@ -79,9 +94,25 @@ impl Proposers {
     /// Remembers an applied batch; the row must be written in the same transaction.
     pub(crate) fn record(&mut self, batch: &BatchHeader, answers: &[Bytes]) -> AnswerRow {
         let is_small = answers.iter().map(Bytes::len).sum::<usize>() <= ANSWERS_BYTES_MAX;
-        let answers = is_small.then(|| answers.to_vec());
-        let row = encode(batch, answers.as_deref());
-        self.remember(batch.proposer, batch.number, answers);
+        self.take_in(
+            batch,
+            if is_small {
+                Remembered::Answers(answers.to_vec())
+            } else {
+                Remembered::Forgotten
+            },
+        )
+    }
+
+    /// Remembers a batch that was for another epoch: its number is used up. As
+    /// [`record`](Self::record).
+    pub(crate) fn record_moved(&mut self, batch: &BatchHeader) -> AnswerRow {
+        self.take_in(batch, Remembered::Moved)
+    }
+
+    fn take_in(&mut self, batch: &BatchHeader, outcome: Remembered) -> AnswerRow {
+        let row = encode(batch, &outcome);
+        self.remember(batch.proposer, batch.number, outcome);
         row
     }
 
@@ -92,16 +123,17 @@ impl Proposers {
         let mut value = Reader::new(value);
         let incarnation = Incarnation(value.u64()?);
         let number = value.u64()?;
-        let answers = match value.u8()? {
-            0 => None,
-            1 => Some(read_answers(value)?),
-            2.. => return None,
+        let outcome = match value.u8()? {
+            FORGOTTEN => Remembered::Forgotten,
+            ANSWERS => Remembered::Answers(read_answers(value)?),
+            MOVED => Remembered::Moved,
+            3.. => return None,
         };
-        self.remember(ProposerId { node, incarnation }, number, answers);
+        self.remember(ProposerId { node, incarnation }, number, outcome);
         Some(())
     }
 
-    fn remember(&mut self, proposer: ProposerId, number: u64, answers: Option<Vec<Bytes>>) {
+    fn remember(&mut self, proposer: ProposerId, number: u64, outcome: Remembered) {
         let known = self
             .0
             .entry(proposer.node)
@@ -115,7 +147,7 @@ impl Proposers {
         known.last = known.last.max(number);
         known
             .kept
-            .insert(number % ANSWERS_KEPT, Kept { number, answers });
+            .insert(number % ANSWERS_KEPT, Kept { number, outcome });
     }
 }
 
@@ -138,29 +170,28 @@ fn judge_number(known: Option<&Proposer>, number: u64) -> Verdict {
         return Verdict::Gap { expected: last + 1 };
     }
     let kept = known.and_then(|known| known.kept.get(&(number % ANSWERS_KEPT)));
-    Verdict::Repeat(
-        kept.filter(|kept| kept.number == number)
-            .and_then(|kept| kept.answers.clone()),
-    )
+    let kept = kept.filter(|kept| kept.number == number);
+    Verdict::Repeat(kept.map_or(Remembered::Forgotten, |kept| kept.outcome.clone()))
 }
 
-/// `incarnation u64 | number u64 | kept u8 | (count u32 | (len u32 | bytes)…)?`
-fn encode(batch: &BatchHeader, answers: Option<&[Bytes]>) -> AnswerRow {
+/// `incarnation u64 | number u64 | outcome u8 | (count u32 | (len u32 | bytes)…)?`
+fn encode(batch: &BatchHeader, outcome: &Remembered) -> AnswerRow {
     let mut key = [0; 9];
     key[..8].copy_from_slice(&batch.proposer.node.0.to_be_bytes());
     key[8] = u8::try_from(batch.number % ANSWERS_KEPT).unwrap_or(0);
     let mut value = Vec::with_capacity(32);
     value.extend_from_slice(&batch.proposer.incarnation.0.to_le_bytes());
     value.extend_from_slice(&batch.number.to_le_bytes());
-    value.push(u8::from(answers.is_some()));
-    if let Some(answers) = answers {
-        value.extend_from_slice(
-            &u32::try_from(answers.len())
-                .unwrap_or(u32::MAX)
-                .to_le_bytes(),
-        );
-        for answer in answers {
-            put_part(&mut value, answer);
+    match outcome {
+        Remembered::Forgotten => value.push(FORGOTTEN),
+        Remembered::Moved => value.push(MOVED),
+        Remembered::Answers(answers) => {
+            value.push(ANSWERS);
+            let count = u32::try_from(answers.len()).unwrap_or(u32::MAX);
+            value.extend_from_slice(&count.to_le_bytes());
+            for answer in answers {
+                put_part(&mut value, answer);
+            }
         }
     }
     AnswerRow { key, value }
@@ -185,6 +216,7 @@ mod tests {
             },
             number,
             time_ms: 0,
+            epoch: 1,
         }
     }
 
@@ -203,7 +235,7 @@ mod tests {
         proposers.record(&batch(1, 1, 1), &answer("one"));
         assert_eq!(
             proposers.judge(&batch(1, 1, 1)),
-            Verdict::Repeat(Some(answer("one")))
+            Verdict::Repeat(Remembered::Answers(answer("one")))
         );
         assert_eq!(
             proposers.judge(&batch(1, 1, 3)),
@@ -225,7 +257,7 @@ mod tests {
         assert_eq!(proposers.judge(&batch(1, 5, 2)), Verdict::Stale);
         assert_eq!(
             proposers.judge(&batch(1, 6, 1)),
-            Verdict::Repeat(Some(answer("new")))
+            Verdict::Repeat(Remembered::Answers(answer("new")))
         );
     }
 
@@ -235,14 +267,20 @@ mod tests {
         for number in 1..=ANSWERS_KEPT + 1 {
             proposers.record(&batch(1, 1, number), &answer("x"));
         }
-        assert_eq!(proposers.judge(&batch(1, 1, 1)), Verdict::Repeat(None));
+        assert_eq!(
+            proposers.judge(&batch(1, 1, 1)),
+            Verdict::Repeat(Remembered::Forgotten)
+        );
         assert_eq!(
             proposers.judge(&batch(1, 1, 2)),
-            Verdict::Repeat(Some(answer("x")))
+            Verdict::Repeat(Remembered::Answers(answer("x")))
         );
         let large = vec![Bytes::from(vec![0; ANSWERS_BYTES_MAX + 1])];
         proposers.record(&batch(2, 1, 1), &large);
-        assert_eq!(proposers.judge(&batch(2, 1, 1)), Verdict::Repeat(None));
+        assert_eq!(
+            proposers.judge(&batch(2, 1, 1)),
+            Verdict::Repeat(Remembered::Forgotten)
+        );
     }
 
     #[test]
@@ -257,15 +295,19 @@ mod tests {
             rows.insert(row.key, row.value);
         }
         assert!(rows.len() <= usize::try_from(ANSWERS_KEPT).unwrap());
+        let row = proposers.record_moved(&batch(1, 2, 4));
+        rows.insert(row.key, row.value);
         let mut again = Proposers::default();
         for (key, value) in rows.iter().rev() {
             again.load(key, value).unwrap();
         }
         assert_eq!(
             again.judge(&batch(1, 2, 3)),
-            Verdict::Repeat(Some(answer("a")))
+            Verdict::Repeat(Remembered::Answers(answer("a")))
         );
-        assert_eq!(again.judge(&batch(1, 2, 4)), Verdict::Next);
+        let moved = Verdict::Repeat(Remembered::Moved);
+        assert_eq!(again.judge(&batch(1, 2, 4)), moved);
+        assert_eq!(again.judge(&batch(1, 2, 5)), Verdict::Next);
         assert_eq!(again.judge(&batch(1, 1, 13)), Verdict::Stale);
     }
 }

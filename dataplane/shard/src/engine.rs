@@ -1,22 +1,30 @@
 //! The engine of one node: one log, its stores, its fence.
 
 use std::fmt;
-use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
+use tessera_tenancy::NodeId;
 use tokio::sync::watch;
 
-use crate::database::{Disk, Files};
+use crate::disk::Storage;
 use crate::error::OpenError;
 use crate::fence::{Fence, FenceCause};
-use crate::folder::{Folder, sync_names};
-use crate::log::{self, NodeLog};
+use crate::folder::Folder;
+use crate::log::{ENTRIES, META, NodeLog, read_claim, write_claim};
 use crate::machine::StateMachine;
 use crate::options::EngineOptions;
-use crate::range::{RangeRecord, ShardId, StoreKind, initial_ranges};
-use crate::replica::{OpenStore, ReplicaSetup, stripe_path};
-use crate::store::Store;
+use crate::peer::Link;
+use crate::range::{ShardId, StoreKind, initial_ranges};
+use crate::replica::ReplicaSetup;
+use crate::replicas::{OpenStore, recorded, stripe_path};
+use crate::serve::serve;
+use crate::space::{CHECK_INTERVAL, Counted, DiskState, SharedGauge, measure};
+use crate::store::{Machines, Store};
+use crate::transport::MESSAGE_BYTES_MAX;
+use crate::wire::{Refusal, Request, refuse};
 
 const LOG_FILE: &str = "log.redb";
 
@@ -25,11 +33,11 @@ const LOG_FILE: &str = "log.redb";
 pub struct Engine(Arc<Inner>);
 
 struct Inner {
-    options: EngineOptions,
-    folder: Folder,
-    disk: Arc<dyn Disk>,
-    fence: Fence,
-    log: NodeLog,
+    setup: ReplicaSetup,
+    /// None on a made-up disk.
+    folder: Option<Folder>,
+    /// Somebody looks how full the disk is.
+    is_measured: AtomicBool,
     /// Held by an opening, so that two of one kind do not race.
     opening: tokio::sync::Mutex<()>,
     stores: Mutex<Stores>,
@@ -44,61 +52,124 @@ struct Stores {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
-            .field("options", &self.0.options)
+            .field("options", &self.0.setup.options)
             .finish_non_exhaustive()
     }
 }
 
 impl Engine {
-    /// Opens or makes the folder. Blocks for file I/O.
+    /// Opens or makes the folder. Blocks for file I/O. Within a runtime.
     pub fn open(options: EngineOptions) -> Result<Self, OpenError> {
-        Self::open_on(options, Arc::new(Files))
-    }
-
-    pub(crate) fn open_on(options: EngineOptions, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
-        let folder = Folder::open(&options.folder)?;
+        let storage = options.seams.storage();
+        let folder = match &storage {
+            Storage::Files => Some(Folder::open(&options.folder)?),
+            Storage::Other(_) => None,
+        };
         let fence = Fence::new();
-        let path = folder.file(LOG_FILE);
-        let log = NodeLog::open(&*disk, &path, options.log_cache_bytes, fence.clone())?;
-        let inner = Inner {
+        let path = options.folder.join(LOG_FILE);
+        let (cache, workers) = (options.log_cache_bytes, options.seams.workers);
+        let log = NodeLog::open(&storage, &path, cache, workers, fence.clone())?;
+        let link = Arc::new(Link {
+            cluster: options.cluster,
+            node: options.node,
+            transport: options.transport.clone(),
+            workers,
+            transfers: AtomicU64::new(0),
+        });
+        let setup = ReplicaSetup {
             options,
-            folder,
-            disk,
+            storage,
             fence,
             log,
+            link,
+            gauge: SharedGauge::default(),
+        };
+        let inner = Inner {
+            setup,
+            folder,
+            is_measured: AtomicBool::new(false),
             opening: tokio::sync::Mutex::default(),
             stores: Mutex::default(),
         };
         match inner.claim() {
             Ok(()) => Ok(Self(Arc::new(inner))),
             Err(error) => {
-                inner.close_log();
+                inner.abandon_log();
                 Err(error)
             }
         }
     }
 
-    /// Opens a store: makes its ranges if there are none yet (`initial_ranges` even cuts of the
-    /// first byte; ignored later), replays the log and returns once this node leads every shard.
+    /// Opens a store that this node may have alone: makes its ranges if there are none yet
+    /// (`initial_ranges` even cuts of the first byte; ignored later), replays the log and returns
+    /// once this node leads every shard that it has alone.
     pub async fn open_store<M: StateMachine>(
         &self,
         kind: StoreKind,
         initial_ranges: usize,
-        make: impl Fn(ShardId) -> M,
+        make: impl Fn(ShardId) -> M + Send + Sync + 'static,
     ) -> Result<Store<M>, OpenError> {
         let _opening = self.0.opening.lock().await;
         self.0.check_open(kind)?;
-        let records = self.0.ensure_ranges(kind, initial_ranges).await?;
-        let machines: Vec<Arc<M>> = records
-            .iter()
-            .map(|record| Arc::new(make(record.shard)))
-            .collect();
-        let shared = machines
-            .iter()
-            .map(|machine| Arc::clone(machine) as Arc<dyn StateMachine>);
-        let members = records.into_iter().zip(shared).collect();
-        let open = Arc::new(OpenStore::open(&self.0.setup(), kind, members).await?);
-        let store = Store::new(self.clone(), &open, machines);
+        if recorded(&self.0.setup, kind)?.is_empty() {
+            let alone = [self.0.setup.options.node];
+            self.0.make_ranges(kind, initial_ranges, &alone).await?;
+        }
+        let (open, store) = self.open_recorded(kind, make).await?;
+        for replica in open.replicas().all() {
+            if replica.is_alone().await? {
+                replica.lead().await?;
+            }
+        }
+        Ok(store)
+    }
+
+    /// Makes the ranges of a store whose groups begin with these members. Once per cluster, on one
+    /// of them; all of them then [`join_store`](Self::join_store).
+    pub async fn init_store(
+        &self,
+        kind: StoreKind,
+        initial_ranges: usize,
+        members: &[NodeId],
+    ) -> Result<(), OpenError> {
+        let _opening = self.0.opening.lock().await;
+        self.0.check_open(kind)?;
+        let node = self.0.setup.options.node;
+        if !members.contains(&node) {
+            return Err(OpenError::NotFounder { node });
+        }
+        if !recorded(&self.0.setup, kind)?.is_empty() {
+            return Err(OpenError::HasRanges { kind });
+        }
+        self.0.make_ranges(kind, initial_ranges, members).await
+    }
+
+    /// Opens the replicas that this node has, maybe none: others come when their leaders ask for
+    /// them. Waits for nothing: a shard answers once its group has a leader.
+    pub async fn join_store<M: StateMachine>(
+        &self,
+        kind: StoreKind,
+        make: impl Fn(ShardId) -> M + Send + Sync + 'static,
+    ) -> Result<Store<M>, OpenError> {
+        let _opening = self.0.opening.lock().await;
+        self.0.check_open(kind)?;
+        Ok(self.open_recorded(kind, make).await?.1)
+    }
+
+    async fn open_recorded<M: StateMachine>(
+        &self,
+        kind: StoreKind,
+        make: impl Fn(ShardId) -> M + Send + Sync + 'static,
+    ) -> Result<(Arc<OpenStore>, Store<M>), OpenError> {
+        if !self.0.is_measured.swap(true, Ordering::AcqRel) {
+            self.0.measure().await;
+            tokio::spawn(keep_measuring(self.downgrade()));
+        }
+        let records = recorded(&self.0.setup, kind)?;
+        let machines = Machines::new();
+        let make = machines.maker(make);
+        let open = OpenStore::open(self.0.setup.clone(), kind, records, make).await?;
+        let store = Store::new(self.clone(), Arc::clone(open.replicas()), machines);
         let is_shut_down = {
             let mut stores = self.0.stores.lock();
             stores.open.push(Arc::clone(&open));
@@ -108,13 +179,35 @@ impl Engine {
             open.shutdown().await;
             return Err(OpenError::Closed);
         }
-        Ok(store)
+        Ok((open, store))
+    }
+
+    /// Answers another node's [`Transport::call`](crate::Transport::call). May wait: for the disk,
+    /// or for a forwarded command to be applied. Drop it when nobody waits any more.
+    pub async fn handle_request(&self, _from: NodeId, request: Bytes) -> Bytes {
+        if request.len() > MESSAGE_BYTES_MAX {
+            return refuse(Refusal::Malformed);
+        }
+        match self.0.serve(&request).await {
+            Ok(answer) => answer,
+            Err(why) => refuse(why),
+        }
+    }
+
+    /// A handle that does not keep the engine alive.
+    pub fn downgrade(&self) -> WeakEngine {
+        WeakEngine(Arc::downgrade(&self.0))
     }
 
     /// `Some` once storage failed: nothing is acknowledged any more, and the process should
     /// restart, which verifies what is on disk.
     pub fn fenced(&self) -> watch::Receiver<Option<FenceCause>> {
-        self.0.fence.subscribe()
+        self.0.setup.fence.subscribe()
+    }
+
+    /// How full the disk is. Looked at every 2 s.
+    pub fn disk_state(&self) -> watch::Receiver<DiskState> {
+        self.0.setup.gauge.subscribe()
     }
 
     /// Takes no more proposals, finishes those in flight, makes state durable, closes the files.
@@ -129,22 +222,55 @@ impl Engine {
         for store in stores {
             store.shutdown().await;
         }
-        let inner = Arc::clone(&self.0);
-        let closed = tokio::task::spawn_blocking(move || inner.close_log());
-        if let Err(error) = closed.await {
-            self.0.fence.trip("closing the log", &error);
+        self.0.setup.log.close().await;
+        self.0.setup.log.database().close();
+        if let Some(folder) = &self.0.folder {
+            folder.release();
         }
-        self.0.folder.release();
+    }
+}
+
+/// Looks how full the disk is as long as the engine is there and open.
+async fn keep_measuring(engine: WeakEngine) {
+    loop {
+        tokio::time::sleep(CHECK_INTERVAL).await;
+        match engine.upgrade() {
+            Some(engine) if !engine.0.stores.lock().is_shut_down => engine.0.measure().await,
+            Some(_) | None => return,
+        }
+    }
+}
+
+/// An engine, if it is still there.
+#[derive(Clone)]
+pub struct WeakEngine(Weak<Inner>);
+
+impl fmt::Debug for WeakEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakEngine")
+    }
+}
+
+impl WeakEngine {
+    /// The engine.
+    pub fn upgrade(&self) -> Option<Engine> {
+        self.0.upgrade().map(Engine)
     }
 }
 
 impl Inner {
     /// Makes the folder this node's, for this life of its process.
     fn claim(&self) -> Result<(), OpenError> {
-        let options = &self.options;
-        sync_names(&options.folder).map_err(|source| OpenError::io(&options.folder, source))?;
-        let database = self.log.database().get_open()?;
-        let claimed = log::read_claim(&database)?;
+        let ReplicaSetup {
+            options,
+            storage,
+            log,
+            ..
+        } = &self.setup;
+        let synced = storage.sync_names(&options.folder);
+        synced.map_err(|source| OpenError::io(&options.folder, source))?;
+        let database = log.database().get_open()?;
+        let claimed = read_claim(&database)?;
         if let Some((node, cluster, last)) = claimed {
             if (node, cluster) != (options.node, options.cluster) {
                 return Err(OpenError::Foreign { node, cluster });
@@ -157,7 +283,7 @@ impl Inner {
             }
         }
         // The writer has nothing to do yet, so this does not wait for it.
-        log::write_claim(
+        write_claim(
             &database,
             options.node,
             options.cluster,
@@ -177,49 +303,88 @@ impl Inner {
         Ok(())
     }
 
-    /// The ranges of a kind in key order, made if there are none yet.
-    async fn ensure_ranges(
+    /// Records the first ranges of a kind, of which there must be none yet.
+    async fn make_ranges(
         &self,
         kind: StoreKind,
         count: usize,
-    ) -> Result<Vec<RangeRecord>, OpenError> {
-        let stored = log::read_ranges(&*self.log.database().get_open()?, kind)?;
-        if !stored.is_empty() {
-            return Ok(stored);
-        }
-        let path = stripe_path(&self.options.folder, kind, 0);
-        if path.exists() {
+        members: &[NodeId],
+    ) -> Result<(), OpenError> {
+        let ReplicaSetup {
+            options,
+            storage,
+            log,
+            ..
+        } = &self.setup;
+        let path = stripe_path(&options.folder, kind, 0);
+        let exists = storage.exists(&path);
+        if exists.map_err(|source| OpenError::io(&path, source))? {
             return Err(OpenError::LogLost { kind, path });
         }
-        let stripes = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let records =
-            initial_ranges(kind, count, stripes).ok_or(OpenError::RangeCount { given: count })?;
-        self.log
-            .write_ranges(kind, &records)
-            .await
-            .map_err(|_failed| OpenError::Fenced)?;
-        Ok(records)
+        let records = initial_ranges(kind, count, options.stripes, members);
+        let records = records.ok_or(OpenError::RangeCount { given: count })?;
+        let written = log.write_ranges(kind, &records).await;
+        written.map_err(|_failed| OpenError::Fenced)
     }
 
-    /// Blocks until what is queued is written.
-    fn close_log(&self) {
-        self.log.close();
-        self.log.database().close();
-    }
-
-    fn setup(&self) -> ReplicaSetup {
-        ReplicaSetup {
-            options: self.options.clone(),
-            disk: Arc::clone(&self.disk),
-            fence: self.fence.clone(),
-            log: self.log.clone(),
+    /// Looks how full the disk is.
+    async fn measure(&self) {
+        let ReplicaSetup {
+            options,
+            storage,
+            log,
+            ..
+        } = &self.setup;
+        let mut files = vec![Counted {
+            path: options.folder.join(LOG_FILE),
+            database: log.database().clone(),
+            tables: [ENTRIES, META],
+        }];
+        for store in &self.stores.lock().open {
+            files.extend(store.files());
         }
+        let (storage, folder) = (storage.clone(), options.folder.clone());
+        let capacity = options.capacity;
+        let measure = move || measure(&storage, &folder, capacity, &files);
+        match self.setup.workers().run(measure).await {
+            Some(Ok(Some(state))) => self.setup.gauge.set(state),
+            Some(Ok(None)) => {}
+            Some(Err(error)) => tracing::warn!(%error, "how full the disk is cannot be told"),
+            None => tracing::warn!("looking how full the disk is panicked"),
+        }
+    }
+
+    /// The opening failed: the file is let go of at once, the writer ends by itself.
+    fn abandon_log(&self) {
+        self.setup.log.begin_close();
+        self.setup.log.database().close();
+    }
+
+    fn store(&self, kind: StoreKind) -> Option<Arc<OpenStore>> {
+        let stores = self.stores.lock();
+        stores
+            .open
+            .iter()
+            .find(|store| store.kind() == kind)
+            .cloned()
+    }
+
+    async fn serve(&self, request: &Bytes) -> Result<Bytes, Refusal> {
+        let (envelope, request) = Request::decode(request)?;
+        if envelope.cluster != self.setup.options.cluster {
+            return Err(Refusal::Foreign);
+        }
+        if self.setup.fence.is_tripped() {
+            return Err(Refusal::Unavailable);
+        }
+        let store = self.store(envelope.kind).ok_or(Refusal::Unavailable)?;
+        serve(&store, envelope.shard, request).await
     }
 }
 
 impl Drop for Inner {
     /// Without a shutdown: the threads end by themselves, and the next opening replays the log.
     fn drop(&mut self) {
-        self.log.begin_close();
+        self.setup.log.begin_close();
     }
 }

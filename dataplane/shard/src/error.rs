@@ -20,6 +20,9 @@ pub enum RowError {
         /// Which kind of row.
         what: &'static str,
     },
+    /// A scan took longer than a reader may: 10 s. Read in smaller steps.
+    #[error("the scan took too long")]
+    TooSlow,
     /// The key does not belong to the shard.
     #[error("the key is outside the key range of shard {shard}")]
     OutsideRange {
@@ -76,11 +79,20 @@ pub enum ProposeError {
         /// The shard that was asked.
         shard: ShardId,
     },
-    /// Another node leads the shard, or none. The command was not applied.
-    #[error("this node does not lead the shard")]
-    NotLeader {
-        /// Who leads, as far as this node knows.
-        leader: Option<NodeId>,
+    /// The disk is full: only what frees is taken, until there is room. The command was not taken.
+    #[error("the disk is full")]
+    DiskFull,
+    /// Nothing of this shard was answered for the engine's
+    /// [`propose_timeout`](crate::EngineOptions::propose_timeout): no leader is known, or it cannot
+    /// commit. Whether the command takes effect is unknown.
+    #[error("the shard answers nothing now")]
+    Unavailable,
+    /// The range was split or moved since: look for the key's shard again. The command was not
+    /// applied.
+    #[error("the range of shard {shard} has changed")]
+    RangeMoved {
+        /// The shard that was asked.
+        shard: ShardId,
     },
     /// The command was applied before, by the same batch number, and its answer is not kept.
     #[error("applied before, the answer is no longer kept")]
@@ -100,12 +112,55 @@ pub enum ReadError {
     /// The rows could not be read.
     #[error(transparent)]
     Rows(#[from] RowError),
+    /// A snapshot is taking the place of the rows: it is over soon.
+    #[error("the replica is taking in a snapshot")]
+    Installing,
     /// Another node leads the shard, or none.
+    #[error("no leader of the shard confirms the read")]
+    NotLeader {
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
+    /// The storage failed and the node is fenced.
+    #[error("the node is fenced after a storage failure")]
+    Fenced,
+    /// The engine was shut down.
+    #[error("the engine is shut down")]
+    Closed,
+}
+
+/// Why the members of a group were not changed, or its range not split.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// Another node leads the shard, or none: ask there.
     #[error("this node does not lead the shard")]
     NotLeader {
         /// Who leads, as far as this node knows.
         leader: Option<NodeId>,
     },
+    /// Another change of the group is under way.
+    #[error("another change of the group is under way")]
+    InProgress,
+    /// The node is the leader: transfer that first.
+    #[error("node {node} leads the shard")]
+    Leads {
+        /// The node.
+        node: NodeId,
+    },
+    /// The node is not a member as the change needs it to be.
+    #[error("node {node} is not a member that this can be done to")]
+    NotMember {
+        /// The node.
+        node: NodeId,
+    },
+    /// The range was not split: the key is not inside it, it was split meanwhile, or its members
+    /// are changing.
+    #[error("the range was not split")]
+    NotSplit,
+    /// The change was not answered in time, or its leader was replaced: whether it takes effect is
+    /// unknown.
+    #[error("the change was not answered")]
+    Unavailable,
     /// The storage failed and the node is fenced.
     #[error("the node is fenced after a storage failure")]
     Fenced,
@@ -166,6 +221,18 @@ pub enum OpenError {
         /// Which.
         kind: StoreKind,
     },
+    /// The store has ranges already: they are made once.
+    #[error("the store {kind} has ranges already")]
+    HasRanges {
+        /// Which.
+        kind: StoreKind,
+    },
+    /// This node is not among the members that a store is to begin with.
+    #[error("node {node} is not among the first members of the store")]
+    NotFounder {
+        /// This node.
+        node: NodeId,
+    },
     /// The number of ranges is not one to cut the first byte into.
     #[error("a store starts with 1 to 256 ranges, not {given}")]
     RangeCount {
@@ -191,8 +258,9 @@ pub enum OpenError {
         /// One of its state files.
         path: PathBuf,
     },
-    /// A snapshot was being installed when the process ended; its rows are half replaced.
-    #[error("shard {shard} was interrupted while it took in a snapshot")]
+    /// A snapshot was being installed when the process ended, and its file is not there or damaged:
+    /// the rows are half replaced.
+    #[error("shard {shard} was interrupted while it took in a snapshot, which is lost")]
     InterruptedInstall {
         /// Which shard.
         shard: ShardId,

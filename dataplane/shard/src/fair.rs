@@ -91,11 +91,11 @@ impl<T> FairQueue<T> {
         batch.items
     }
 
-    /// Takes everything, in no particular order over scopes.
+    /// Takes everything, scope by scope.
     pub(crate) fn drain(&mut self) -> Vec<T> {
-        self.ring.clear();
         self.bytes = 0;
-        let flows = self.flows.drain().map(|(_, flow)| flow);
+        let Self { flows, ring, .. } = self;
+        let flows = ring.drain(..).filter_map(|scope| flows.remove(&scope));
         flows
             .flat_map(|flow| flow.waiting)
             .map(|(_, item)| item)

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use parking_lot::Mutex;
 
@@ -17,7 +17,6 @@ const FORMAT_WORDS: &str = "tessera shard storage";
 /// A folder that this process has, until released or dropped.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    path: PathBuf,
     lock: Mutex<Option<File>>,
 }
 
@@ -34,7 +33,6 @@ impl Folder {
         let lock = lock(path)?;
         check_format(path)?;
         Ok(Self {
-            path: path.to_owned(),
             lock: Mutex::new(Some(lock)),
         })
     }
@@ -42,10 +40,6 @@ impl Folder {
     /// Lets another opener have it.
     pub(crate) fn release(&self) {
         self.lock.lock().take();
-    }
-
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
     }
 }
 

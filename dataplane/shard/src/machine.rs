@@ -50,8 +50,9 @@ pub trait StateMachine: Send + Sync + 'static {
     /// wake-ups. Runs before the proposals are answered, on the applying thread: keep it short.
     fn committed(&self) {}
 
-    /// Rebuilds derived memory from rows: after opening, before the log is replayed on top, and
-    /// after a snapshot took the place of all rows.
+    /// Rebuilds derived memory from rows: after opening, before the log is replayed on top, after
+    /// a snapshot took the place of all rows, and after a split took the later keys away. The
+    /// shard that has them then begins with its own machine and a copy of the local rows.
     fn opened(&self, rows: &dyn Rows) -> Result<(), RowError> {
         let _ = rows;
         Ok(())

@@ -4,6 +4,12 @@
 //! Under load the room is taken, commands gather in the queues meanwhile, and batches grow by
 //! themselves. What is in flight is bounded, so the queue builds up here, where it is served
 //! fairly, and not in Raft.
+//!
+//! Batches go to the leader, which is this node or another one. A batch that a leader did not take,
+//! or lost, or said nothing of in time, is sent again under its number; see `flights`.
+
+mod flights;
+mod run;
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,20 +17,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use openraft::error::ClientWriteError;
 use parking_lot::Mutex;
-use tessera_tenancy::NodeId;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
-use crate::batch::{BatchHeader, COMMAND_OVERHEAD, EncodedBatch, ProposerId};
+use crate::batch::COMMAND_OVERHEAD;
 use crate::dedupe::ANSWERS_KEPT;
 use crate::error::ProposeError;
 use crate::fair::FairQueue;
 use crate::fence::Fence;
 use crate::machine::Scope;
-use crate::options::{COMMAND_BYTES_MAX, Clock};
-use crate::raft_types::{BatchReply, OnComplete, Types, WriteResult};
-use crate::state::{Extent, StateHandle};
+use crate::options::COMMAND_BYTES_MAX;
+use crate::proposer::flights::{Asker, Flights};
+use crate::raft_types::Types;
+use crate::space::SharedGauge;
+use crate::state::{Group, StateHandle};
+
+pub(crate) use run::{Courier, forward};
 
 pub(crate) type Raft = openraft::Raft<Types, StateHandle>;
 
@@ -47,8 +56,9 @@ pub(crate) struct ProposerLimits {
 
 /// The queues of one shard.
 pub(crate) struct Proposer {
-    extent: Extent,
+    group: Arc<Group>,
     fence: Fence,
+    gauge: SharedGauge,
     limits: ProposerLimits,
     queue: Mutex<Queue>,
     /// Something was queued, came back, or was closed.
@@ -58,9 +68,16 @@ pub(crate) struct Proposer {
 struct Queue {
     waiting: FairQueue<Pending>,
     phase: Phase,
-    in_flight_batches: usize,
-    in_flight_bytes: usize,
+    flights: Flights,
+    /// What the last leader that did not take a batch said of who leads.
+    redirect: Option<Redirect>,
+    /// When something was last answered, or began to wait.
+    progress_at: Instant,
 }
+
+/// A leader did not take a batch: who leads, as far as it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Redirect(Option<u64>);
 
 /// `Open` → `Closing` (finishes what was taken) → `Ended`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,44 +90,61 @@ enum Phase {
 
 struct Pending {
     command: Bytes,
-    answer: oneshot::Sender<Result<Bytes, ProposeError>>,
-}
-
-/// A formed batch: its commands, and what it takes of the room in flight.
-struct Formed {
-    commands: Vec<(Scope, Pending)>,
-    bytes: usize,
+    asker: Asker,
+    /// The epoch of the range that its sender went by.
+    epoch: u64,
 }
 
 impl fmt::Debug for Proposer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proposer")
-            .field("shard", &self.extent.shard)
+            .field("group", &self.group)
             .finish_non_exhaustive()
     }
 }
 
 impl Proposer {
-    pub(crate) fn new(extent: Extent, fence: Fence, limits: ProposerLimits) -> Self {
+    pub(crate) fn new(
+        group: Arc<Group>,
+        fence: Fence,
+        gauge: SharedGauge,
+        limits: ProposerLimits,
+    ) -> Self {
         Self {
-            extent,
+            group,
             fence,
+            gauge,
             limits,
             queue: Mutex::new(Queue {
                 waiting: FairQueue::new(),
                 phase: Phase::Open,
-                in_flight_batches: 0,
-                in_flight_bytes: 0,
+                flights: Flights::default(),
+                redirect: None,
+                progress_at: Instant::now(),
             }),
             wake: Notify::new(),
         }
     }
 
-    /// Takes a command into its scope's queue, or refuses it.
-    pub(crate) fn submit(&self, scope: Scope, command: Bytes) -> Result<Proposal, ProposeError> {
-        self.check(scope, &command)?;
-        let cost = command.len() + COMMAND_OVERHEAD;
-        let (answer, answered) = oneshot::channel();
+    /// Whether the disk has room for what may grow.
+    pub(crate) fn check_room(&self) -> Result<(), ProposeError> {
+        if self.gauge.is_full() {
+            return Err(ProposeError::DiskFull);
+        }
+        Ok(())
+    }
+
+    /// Takes a command into its scope's queue, or refuses it. It was sent here because the range had
+    /// its key at `epoch`.
+    pub(crate) fn submit(
+        &self,
+        epoch: u64,
+        scope: Scope,
+        command: Bytes,
+    ) -> Result<Proposal, ProposeError> {
+        self.check(epoch, scope, &command)?;
+        let cost = command.len() + COMMAND_OVERHEAD + QUEUED_OVERHEAD;
+        let (asker, answered) = oneshot::channel();
         {
             let mut queue = self.queue.lock();
             match &queue.phase {
@@ -119,15 +153,24 @@ impl Proposer {
                 Phase::Ended(why) => return Err(why.clone()),
             }
             let (queued_bytes, limit_bytes) = (queue.waiting.bytes(), self.limits.queue_bytes_max);
-            if !queue.waiting.is_empty() && queued_bytes + cost + QUEUED_OVERHEAD > limit_bytes {
+            if !queue.waiting.is_empty() && queued_bytes + cost > limit_bytes {
                 return Err(ProposeError::Busy {
                     queued_bytes,
                     limit_bytes,
                 });
             }
-            queue
-                .waiting
-                .push(scope, cost + QUEUED_OVERHEAD, Pending { command, answer });
+            if queue.is_idle() {
+                queue.progress_at = Instant::now();
+            }
+            queue.waiting.push(
+                scope,
+                cost,
+                Pending {
+                    command,
+                    asker,
+                    epoch,
+                },
+            );
         }
         self.wake.notify_one();
         Ok(Proposal {
@@ -136,16 +179,19 @@ impl Proposer {
         })
     }
 
-    fn check(&self, scope: Scope, command: &Bytes) -> Result<(), ProposeError> {
+    fn check(&self, epoch: u64, scope: Scope, command: &Bytes) -> Result<(), ProposeError> {
         if command.len() > COMMAND_BYTES_MAX {
             let (bytes, limit_bytes) = (command.len(), COMMAND_BYTES_MAX);
             return Err(ProposeError::TooLarge { bytes, limit_bytes });
         }
+        let extent = self.group.extent();
+        let shard = extent.shard;
+        if epoch != extent.epoch {
+            return Err(ProposeError::RangeMoved { shard });
+        }
         match scope {
-            Scope::Tenant(tenant) if !self.extent.range.touches(tenant) => {
-                Err(ProposeError::OutsideRange {
-                    shard: self.extent.shard,
-                })
+            Scope::Tenant(tenant) if !extent.range.touches(tenant) => {
+                Err(ProposeError::OutsideRange { shard })
             }
             Scope::Tenant(_) | Scope::Group => Ok(()),
         }
@@ -161,147 +207,38 @@ impl Proposer {
         self.wake.notify_one();
     }
 
-    /// Forms batches and proposes them until the proposer is closed or the node fenced.
-    pub(crate) async fn run(self: Arc<Self>, raft: Raft, id: ProposerId, clock: Clock) {
-        let mut number = 0;
-        loop {
-            tokio::select! {
-                () = self.wake.notified() => {}
-                () = self.fence.tripped() => self.end(&ProposeError::Fenced),
-            }
-            while let Some(formed) = self.form() {
-                number += 1;
-                let header = BatchHeader {
-                    proposer: id,
-                    number,
-                    time_ms: clock(),
-                };
-                self.propose(&raft, &header, formed).await;
-            }
-            if self.is_done() {
-                return;
-            }
-        }
-    }
-
-    /// The next batch, if there is one and room for it.
-    fn form(&self) -> Option<Formed> {
-        let mut queue = self.queue.lock();
-        let has_room = queue.in_flight_batches < BATCHES_IN_FLIGHT_MAX
-            && (queue.in_flight_batches == 0
-                || queue.in_flight_bytes < self.limits.in_flight_bytes_max);
-        if queue.waiting.is_empty() || !has_room {
-            return None;
-        }
-        let commands = queue.waiting.form(BATCH_BYTES_MAX, BATCH_COMMANDS_MAX);
-        let bytes = commands
-            .iter()
-            .map(|(_, pending)| pending.command.len())
-            .sum();
-        queue.in_flight_batches += 1;
-        queue.in_flight_bytes += bytes;
-        Some(Formed { commands, bytes })
-    }
-
-    async fn propose(self: &Arc<Self>, raft: &Raft, header: &BatchHeader, formed: Formed) {
-        let Formed { commands, bytes } = formed;
-        let parts = commands
-            .iter()
-            .map(|(scope, pending)| (*scope, &pending.command[..]));
-        let batch = EncodedBatch::new(header, parts, bytes);
-        let answers: Vec<_> = commands
-            .into_iter()
-            .map(|(_, pending)| pending.answer)
-            .collect();
-        let proposer = Arc::clone(self);
-        let done = OnComplete::new(move |result| proposer.complete(bytes, answers, result));
-        // When Raft has ended the answers are dropped with the closure, which tells their askers.
-        if raft.client_write_ff(batch, Some(done)).await.is_err() {
-            let fenced = self.fence.is_tripped();
-            self.end(if fenced {
-                &ProposeError::Fenced
-            } else {
-                &ProposeError::Closed
-            });
-        }
-    }
-
-    /// Called by whoever finished a batch: the applying thread, or Raft when it refused it.
-    fn complete(
-        &self,
-        bytes: usize,
-        answers: Vec<oneshot::Sender<Result<Bytes, ProposeError>>>,
-        result: WriteResult,
-    ) {
-        match outcome(result) {
-            Ok(replies) => {
-                for (answer, reply) in answers.into_iter().zip(replies) {
-                    // An asker that is gone no longer needs its answer.
-                    drop(answer.send(Ok(reply)));
-                }
-            }
-            Err(why) => {
-                // A hole in the numbers: nothing after it can be applied in this life.
-                if why != ProposeError::AnswerForgotten {
-                    self.end(&why);
-                }
-                for answer in answers {
-                    drop(answer.send(Err(why.clone())));
-                }
-            }
-        }
-        {
-            let mut queue = self.queue.lock();
-            queue.in_flight_batches -= 1;
-            queue.in_flight_bytes -= bytes;
-        }
-        self.wake.notify_one();
-    }
-
-    /// Takes nothing any more and refuses what waits.
-    fn end(&self, why: &ProposeError) {
-        let waiting = {
+    /// Takes nothing any more and refuses what waits and what is in flight.
+    pub(crate) fn end(&self, why: &ProposeError) {
+        let askers = {
             let mut queue = self.queue.lock();
             if !matches!(queue.phase, Phase::Ended(_)) {
                 queue.phase = Phase::Ended(why.clone());
             }
-            queue.waiting.drain()
+            queue.take_askers()
         };
-        for pending in waiting {
-            drop(pending.answer.send(Err(why.clone())));
-        }
+        tell_all(askers, why);
         self.wake.notify_one();
-    }
-
-    fn is_done(&self) -> bool {
-        let queue = self.queue.lock();
-        match queue.phase {
-            Phase::Open => false,
-            Phase::Closing => queue.waiting.is_empty() && queue.in_flight_batches == 0,
-            Phase::Ended(_) => true,
-        }
     }
 }
 
-/// The replies of a batch that was applied; else why nothing of it counts.
-fn outcome(result: WriteResult) -> Result<Vec<Bytes>, ProposeError> {
-    match result {
-        Ok(response) => match response.data {
-            BatchReply::Answers(answers) => Ok(answers),
-            BatchReply::Nothing => Ok(Vec::new()),
-            BatchReply::Forgotten => Err(ProposeError::AnswerForgotten),
-            BatchReply::Gap { .. } | BatchReply::Stale => {
-                Err(ProposeError::NotLeader { leader: None })
-            }
-        },
-        Err(ClientWriteError::ForwardToLeader(forward)) => Err(ProposeError::NotLeader {
-            leader: forward.leader_id.map(NodeId),
-        }),
-        Err(
-            ClientWriteError::ChangeMembershipError(_)
-            | ClientWriteError::LogEntryDiscarded(_)
-            | ClientWriteError::PreconditionFailed(_),
-        ) => Err(ProposeError::NotLeader { leader: None }),
+impl Queue {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.flights.is_empty()
+    }
+
+    /// Everybody who waits, in a queue or for a batch in flight.
+    fn take_askers(&mut self) -> Vec<Asker> {
+        let mut askers = self.flights.take_askers();
+        let waiting = self.waiting.drain();
+        askers.extend(waiting.into_iter().map(|pending| pending.asker));
+        askers
+    }
+}
+
+fn tell_all(askers: Vec<Asker>, why: &ProposeError) {
+    for asker in askers {
+        // An asker that is gone no longer needs its answer.
+        drop(asker.send(Err(why.clone())));
     }
 }
 

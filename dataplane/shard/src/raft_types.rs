@@ -25,7 +25,7 @@ impl RaftTypeConfig for Types {
     type Vote = openraft::Vote<Self::LeaderId>;
     type Payload = EntryPayload<EncodedBatch, u64, EmptyNode>;
     type Entry = openraft::Entry<leader_id_std::CommittedLeaderId<u64>, Self::Payload>;
-    type AsyncRuntime = openraft::TokioRuntime;
+    type AsyncRuntime = crate::runtime::Runtime;
     type Responder<T>
         = OnComplete<T>
     where
@@ -63,11 +63,18 @@ pub(crate) enum BatchReply {
     Gap { expected: u64 },
     /// Not applied: the proposer has begun a later life.
     Stale,
+    /// Not applied, for good: the range has another epoch than the proposer knew.
+    Moved,
+    /// The range was split: its later part is the shard of this number.
+    Split(u64),
+    /// The range was not split: it has another epoch, the key is not inside, or its members are
+    /// changing.
+    NotSplit,
     /// An entry without commands.
     Nothing,
 }
 
-/// The form in which a reply would travel to a forwarding node.
+/// The form in which a reply travels to a forwarding node.
 #[derive(Serialize, Deserialize)]
 enum WireReply {
     Answers(Vec<Vec<u8>>),
@@ -75,6 +82,9 @@ enum WireReply {
     Gap(u64),
     Stale,
     Nothing,
+    Moved,
+    Split(u64),
+    NotSplit,
 }
 
 impl Serialize for BatchReply {
@@ -87,6 +97,9 @@ impl Serialize for BatchReply {
             Self::Gap { expected } => WireReply::Gap(*expected),
             Self::Stale => WireReply::Stale,
             Self::Nothing => WireReply::Nothing,
+            Self::Moved => WireReply::Moved,
+            Self::Split(child) => WireReply::Split(*child),
+            Self::NotSplit => WireReply::NotSplit,
         };
         wire.serialize(serializer)
     }
@@ -102,6 +115,9 @@ impl<'de> Deserialize<'de> for BatchReply {
             WireReply::Gap(expected) => Self::Gap { expected },
             WireReply::Stale => Self::Stale,
             WireReply::Nothing => Self::Nothing,
+            WireReply::Moved => Self::Moved,
+            WireReply::Split(child) => Self::Split(child),
+            WireReply::NotSplit => Self::NotSplit,
         })
     }
 }

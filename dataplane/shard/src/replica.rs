@@ -1,248 +1,195 @@
-//! The replicas of a store kind on this node: Raft, its log and state, and what keeps them going.
+//! This node's replica of one shard: Raft, its log and its state.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::error::{LinearizableReadError, RaftError};
+use openraft::error::{InitializeError, LinearizableReadError, RaftError};
 use openraft::impls::EmptyNode;
 use openraft::{Config, ReadPolicy, SnapshotPolicy};
-use parking_lot::Mutex;
 use tessera_tenancy::NodeId;
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
-use crate::batch::ProposerId;
-use crate::database::Disk;
+use crate::batch::{EncodedBatch, ProposerId};
+use crate::digest::{StateDigest, digest};
+use crate::disk::Storage;
 use crate::error::{OpenError, ReadError, RowError};
 use crate::fence::Fence;
-use crate::folder::sync_names;
 use crate::log::{GroupLog, LogHandle, NodeLog};
 use crate::machine::{Rows, StateMachine};
-use crate::options::EngineOptions;
-use crate::proposer::{Proposer, ProposerLimits, Raft};
+use crate::options::{EngineOptions, RaftTiming};
+use crate::peer::{CallError, GroupLink, Link};
+use crate::proposer::{Courier, Proposer, ProposerLimits, Raft, forward};
+use crate::raft_types::LogId;
 use crate::range::{RangeRecord, ShardId, StoreKind};
-use crate::state::{CheckpointPolicy, Extent, StateHandle, Stripe, View};
-use crate::transport::NoPeers;
+use crate::runtime::with_random;
+use crate::snapshot::Receiver;
+use crate::space::SharedGauge;
+use crate::state::{Extent, StateHandle, Stripe, View};
+use crate::wire::{ForwardOutcome, Request};
+use crate::workers::Workers;
 
-/// How long an opening waits for this node to lead a shard.
+/// How long an opening waits for this node to lead a shard that it has alone.
 const LEADER_WAIT: Duration = Duration::from_secs(30);
 /// How long a purge waits for Raft to take note of a snapshot before it leaves it to the next one.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(5);
-/// How long a shutdown waits for proposals in flight.
-const DRAIN_WAIT: Duration = Duration::from_secs(10);
+
+/// Log of a group that a follower keeps for others.
+pub(crate) const FOLLOWER_LOG_BYTES_KEPT: u64 = 64 * 1024 * 1024;
 
 /// What replicas are opened with.
 #[derive(Debug, Clone)]
 pub(crate) struct ReplicaSetup {
     pub(crate) options: EngineOptions,
-    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) storage: Storage,
     pub(crate) fence: Fence,
     pub(crate) log: NodeLog,
+    pub(crate) link: Arc<Link>,
+    pub(crate) gauge: SharedGauge,
+}
+
+impl ReplicaSetup {
+    pub(crate) const fn workers(&self) -> Workers {
+        self.options.seams.workers
+    }
 }
 
 /// This node's replica of one shard.
 #[derive(Debug)]
 pub(crate) struct Replica {
-    pub(crate) extent: Extent,
     pub(crate) proposer: Arc<Proposer>,
     pub(crate) raft: Raft,
     pub(crate) state: StateHandle,
-    fence: Fence,
-}
-
-/// The replicas of one kind, their files and tasks.
-#[derive(Debug)]
-pub(crate) struct OpenStore {
-    kind: StoreKind,
-    replicas: Vec<Arc<Replica>>,
-    stripes: Vec<Stripe>,
-    tasks: Mutex<Tasks>,
-}
-
-#[derive(Debug, Default)]
-struct Tasks {
-    proposers: Vec<JoinHandle<()>>,
-    keeper: Option<JoinHandle<()>>,
-}
-
-impl OpenStore {
-    /// Opens the replicas of `members` and returns once this node leads all of them.
-    pub(crate) async fn open(
-        setup: &ReplicaSetup,
-        kind: StoreKind,
-        members: Vec<(RangeRecord, Arc<dyn StateMachine>)>,
-    ) -> Result<Self, OpenError> {
-        let advanced = Arc::new(Notify::new());
-        let ranges = members.iter().map(|(record, _)| record.stripe).collect();
-        let stripes = open_stripes(setup, kind, ranges, &advanced).await?;
-        let mut store = Self {
-            kind,
-            replicas: Vec::new(),
-            stripes,
-            tasks: Mutex::default(),
-        };
-        match store.start(setup, members).await {
-            Ok(()) => {
-                store.spawn(setup, advanced);
-                Ok(store)
-            }
-            Err(error) => {
-                store.shutdown().await;
-                Err(error)
-            }
-        }
-    }
-
-    pub(crate) const fn kind(&self) -> StoreKind {
-        self.kind
-    }
-
-    /// In key order.
-    pub(crate) fn replicas(&self) -> &[Arc<Replica>] {
-        &self.replicas
-    }
-
-    async fn start(
-        &mut self,
-        setup: &ReplicaSetup,
-        members: Vec<(RangeRecord, Arc<dyn StateMachine>)>,
-    ) -> Result<(), OpenError> {
-        let folder = &setup.options.folder;
-        sync_names(folder).map_err(|source| OpenError::io(folder, source))?;
-        for (record, machine) in members {
-            let stripe = self.stripes.get(usize::from(record.stripe)).cloned();
-            let stripe = stripe.ok_or(RowError::undecodable("key range: its stripe"))?;
-            let replica = Replica::start(setup, stripe, record, machine).await?;
-            self.replicas.push(Arc::new(replica));
-        }
-        for replica in &self.replicas {
-            replica.lead(setup.options.node).await?;
-        }
-        Ok(())
-    }
-
-    fn spawn(&self, setup: &ReplicaSetup, advanced: Arc<Notify>) {
-        let options = &setup.options;
-        let id = ProposerId {
-            node: options.node,
-            incarnation: options.incarnation,
-        };
-        let mut tasks = self.tasks.lock();
-        for replica in &self.replicas {
-            let proposer = Arc::clone(&replica.proposer);
-            let run = proposer.run(replica.raft.clone(), id, Arc::clone(&options.clock));
-            tasks.proposers.push(tokio::spawn(run));
-        }
-        let keep = keep(self.replicas.clone(), advanced, setup.fence.clone());
-        tasks.keeper = Some(tokio::spawn(keep));
-    }
-
-    /// Takes no more proposals, finishes those in flight, ends Raft, makes state durable.
-    pub(crate) async fn shutdown(&self) {
-        for replica in &self.replicas {
-            replica.proposer.close();
-        }
-        let Tasks { proposers, keeper } = std::mem::take(&mut *self.tasks.lock());
-        let drained = tokio::time::timeout(DRAIN_WAIT, join_all(proposers)).await;
-        if drained.is_err() {
-            tracing::warn!(kind = %self.kind, "proposals were still in flight at the shutdown");
-        }
-        if let Some(keeper) = keeper {
-            keeper.abort();
-        }
-        for replica in &self.replicas {
-            replica.stop().await;
-        }
-        let stripes = self.stripes.clone();
-        let closed = tokio::task::spawn_blocking(move || stripes.iter().for_each(Stripe::close));
-        if let Err(error) = closed.await {
-            tracing::error!(%error, "closing state files panicked");
-        }
-    }
-}
-
-impl Drop for OpenStore {
-    fn drop(&mut self) {
-        let tasks = self.tasks.get_mut();
-        tasks
-            .proposers
-            .drain(..)
-            .chain(tasks.keeper.take())
-            .for_each(|task| task.abort());
-        self.stripes.iter().for_each(Stripe::begin_close);
-    }
+    pub(crate) receiver: Receiver,
+    pub(crate) link: GroupLink,
+    pub(crate) timing: RaftTiming,
+    laggard_log_bytes_max: u64,
+    pub(crate) fence: Fence,
+    /// Held while the members are changed, and while the range is split.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// Its group was made just now, by this node: it elects by itself.
+    is_founded: bool,
 }
 
 impl Replica {
-    async fn start(
+    pub(crate) async fn start(
         setup: &ReplicaSetup,
+        kind: StoreKind,
         stripe: Stripe,
-        record: RangeRecord,
+        record: &RangeRecord,
         machine: Arc<dyn StateMachine>,
     ) -> Result<Self, OpenError> {
+        let options = &setup.options;
         let shard = record.shard;
-        let extent = Extent {
-            shard,
-            range: Arc::new(record.range),
-        };
-        let state = load_state(setup, stripe, extent.clone(), machine).await?;
+        let state = load_state(setup, stripe, extent_of(record), machine).await?;
         check_log_reaches_state(&state, shard)?;
-        let node = setup.options.node.0;
-        let (config, log) = (raft_config(shard)?, LogHandle(Arc::clone(&state.log)));
-        let raft = Raft::new(node, config, NoPeers, log, state.clone())
+        let link = GroupLink {
+            link: Arc::clone(&setup.link),
+            kind,
+            group: Arc::clone(&state.group),
+        };
+        let config = raft_config(shard, &options.timing)?;
+        let log = LogHandle(Arc::clone(&state.log));
+        let starting = Raft::new(options.node.0, config, link.clone(), log, state.clone());
+        let raft = with_random(options.seams.random.as_ref(), starting)
             .await
             .map_err(|error| raft_error(shard, &error))?;
         let limits = ProposerLimits {
-            queue_bytes_max: setup.options.queue_bytes_max,
-            in_flight_bytes_max: setup.options.in_flight_bytes_max,
+            queue_bytes_max: options.queue_bytes_max,
+            in_flight_bytes_max: options.in_flight_bytes_max,
         };
-        let proposer = Arc::new(Proposer::new(extent.clone(), setup.fence.clone(), limits));
-        Ok(Self {
-            extent,
-            proposer,
+        let group = Arc::clone(&state.group);
+        let mut replica = Self {
+            proposer: Arc::new(Proposer::new(
+                group,
+                setup.fence.clone(),
+                Arc::clone(&setup.gauge),
+                limits,
+            )),
             raft,
             state,
+            receiver: Receiver::default(),
+            link,
+            timing: options.timing,
+            laggard_log_bytes_max: options.laggard_log_bytes_max,
+            changing: tokio::sync::Mutex::default(),
             fence: setup.fence.clone(),
-        })
+            is_founded: false,
+        };
+        replica.is_founded = replica.found(&record.founders).await?;
+        Ok(replica)
     }
 
-    /// Makes this node the leader of its group of one voter, and waits until everything that was
+    pub(crate) fn shard(&self) -> ShardId {
+        self.state.group.shard()
+    }
+
+    /// Writes the first members into an empty group, if this node was told to.
+    async fn found(&self, founders: &[NodeId]) -> Result<bool, OpenError> {
+        if founders.is_empty() {
+            return Ok(false);
+        }
+        let members: BTreeMap<_, _> = founders.iter().map(|node| (node.0, EmptyNode {})).collect();
+        match self.raft.initialize(members).await {
+            Ok(()) => Ok(true),
+            // It was done in an earlier life.
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(false),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// Whether this node alone is the group.
+    pub(crate) async fn is_alone(&self) -> Result<bool, OpenError> {
+        let node = self.link.link.node.0;
+        let asked = self.raft.with_raft_state(move |state| {
+            let members = state.membership_state.effective();
+            members.voter_ids().eq(std::iter::once(node))
+        });
+        asked.await.map_err(|error| self.failed(&error))
+    }
+
+    /// Makes this node the leader of a group that it has alone, and waits until everything that was
     /// committed in an earlier life is applied.
-    async fn lead(&self, node: NodeId) -> Result<(), OpenError> {
-        let shard = self.extent.shard;
-        let failed = |error: &dyn std::fmt::Display| {
-            if self.fence.is_tripped() {
-                OpenError::Fenced
-            } else {
-                raft_error(shard, error)
-            }
-        };
-        if self
-            .raft
-            .is_initialized()
-            .await
-            .map_err(|error| failed(&error))?
-        {
-            self.raft
-                .trigger()
-                .elect(false)
-                .await
-                .map_err(|error| failed(&error))?;
-        } else {
-            let members = BTreeMap::from([(node.0, EmptyNode {})]);
-            self.raft
-                .initialize(members)
-                .await
-                .map_err(|error| failed(&error))?;
+    pub(crate) async fn lead(&self) -> Result<(), OpenError> {
+        let node = self.link.link.node;
+        if !self.is_founded {
+            let elected = self.raft.trigger().elect(false).await;
+            elected.map_err(|error| self.failed(&error))?;
         }
         let wait = self.raft.wait(Some(LEADER_WAIT));
         wait.current_leader(node.0, "to lead")
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| self.failed(&error))?;
         let ready = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
-        ready.map(drop).map_err(|error| failed(&error))
+        ready.map(drop).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &dyn std::fmt::Display) -> OpenError {
+        if self.fence.is_tripped() {
+            OpenError::Fenced
+        } else {
+            raft_error(self.shard(), error)
+        }
+    }
+
+    /// What the proposer of this replica runs with.
+    pub(crate) fn courier(&self, options: &EngineOptions) -> Courier {
+        Courier {
+            raft: self.raft.clone(),
+            link: self.link.clone(),
+            id: ProposerId {
+                node: options.node,
+                incarnation: options.incarnation,
+            },
+            clock: Arc::clone(&options.clock),
+            patience: options.propose_timeout,
+            forward_timeout: self.timing.election_max,
+            pause: self.timing.heartbeat / 2,
+        }
+    }
+
+    /// Proposes batches of another node.
+    pub(crate) async fn forward(&self, batches: Vec<EncodedBatch>) -> Vec<ForwardOutcome> {
+        forward(&self.raft, batches).await
     }
 
     /// What this node has applied.
@@ -253,35 +200,86 @@ impl Replica {
         if self.fence.is_tripped() {
             return Err(ReadError::Fenced);
         }
+        if self.state.group.is_installing() {
+            return Err(ReadError::Installing);
+        }
         let database = self
             .state
             .stripe
             .database()
             .get()
             .ok_or(ReadError::Closed)?;
-        let view = View::now(&database, self.extent.clone())?;
+        let view = View::reading(&database, self.state.group.extent())?;
         Ok(read(&view)?)
     }
 
-    /// Returns once this node is confirmed to lead and has applied what was committed before.
+    /// A digest of what this node has applied. Reads everything.
+    pub(crate) async fn digest(&self) -> Result<Option<StateDigest>, ReadError> {
+        if self.fence.is_tripped() {
+            return Err(ReadError::Fenced);
+        }
+        if self.state.group.is_installing() {
+            return Err(ReadError::Installing);
+        }
+        let state = self.state.clone();
+        let read = move || {
+            let database = state.stripe.database().get().ok_or(ReadError::Closed)?;
+            let view = View::now(&database, state.group.extent())?;
+            Ok(digest(&view)?)
+        };
+        let read = self.link.link.workers.run(read).await;
+        read.ok_or(ReadError::Closed)?
+    }
+
+    /// Returns once this node has applied everything that was committed before the call, as the
+    /// leader confirms: this node or another one.
     pub(crate) async fn confirm(&self) -> Result<(), ReadError> {
         match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
             Ok(_applied) => Ok(()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(ReadError::NotLeader {
-                    leader: forward.leader_id.map(NodeId),
-                })
+                self.confirm_there(forward.leader_id.map(NodeId)).await
             }
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
                 Err(ReadError::NotLeader { leader: None })
             }
-            Err(RaftError::Fatal(_)) if self.fence.is_tripped() => Err(ReadError::Fenced),
-            Err(RaftError::Fatal(_)) => Err(ReadError::Closed),
+            Err(RaftError::Fatal(_)) => Err(self.ended()),
+        }
+    }
+
+    async fn confirm_there(&self, leader: Option<NodeId>) -> Result<(), ReadError> {
+        let not_led = ReadError::NotLeader { leader };
+        let Some(leader) = leader else {
+            return Err(not_led);
+        };
+        let within = self.timing.election_max;
+        let asked: Result<u64, CallError> =
+            self.link.call(leader, &Request::ReadIndex, within).await;
+        let Ok(index) = asked else {
+            return Err(not_led);
+        };
+        let wait = self.raft.wait(Some(within));
+        let applied = wait
+            .applied_index_at_least(Some(index), "a read index")
+            .await;
+        applied.map(drop).map_err(|_late| not_led)
+    }
+
+    /// The index that a read elsewhere must have applied; `None` unless this node leads.
+    pub(crate) async fn read_index(&self) -> Option<u64> {
+        let asked = self.raft.get_read_log_id(ReadPolicy::ReadIndex).await;
+        asked.ok().map(|(read, _applied)| read.log_id().index)
+    }
+
+    fn ended(&self) -> ReadError {
+        if self.fence.is_tripped() {
+            ReadError::Fenced
+        } else {
+            ReadError::Closed
         }
     }
 
     /// Purges the log up to what is durable in the state and known to every replica.
-    async fn purge(&self) {
+    pub(crate) async fn purge(&self) {
         let Some(durable) = self.state.group.durable_index() else {
             return;
         };
@@ -306,89 +304,41 @@ impl Replica {
             )
             .await;
         let Ok(metrics) = metrics else { return };
-        let matched = metrics.replication.iter().flatten();
-        let slowest = matched.map(|(_, id)| id.map_or(0, |id| id.index)).min();
-        let upto = durable.min(slowest.unwrap_or(durable));
+        let upto = durable.min(self.purgeable(metrics.replication.as_ref()));
+        if self.state.log.purged().unwrap_or(0) >= upto {
+            return;
+        }
         // Raft has ended: nothing is left to purge.
         drop(self.raft.trigger().purge_log(upto).await);
     }
 
-    async fn stop(&self) {
+    /// Up to where the log is not needed by other replicas. Only the leader knows how far they are;
+    /// a follower keeps some for the day it leads.
+    fn purgeable(&self, replication: Option<&BTreeMap<u64, Option<LogId>>>) -> u64 {
+        let log = &self.state.log;
+        let Some(replication) = replication else {
+            return log.index_before_last(FOLLOWER_LOG_BYTES_KEPT);
+        };
+        let matched = replication.values();
+        let slowest = matched.map(|id| id.map_or(0, |id| id.index)).min();
+        let slowest = slowest.unwrap_or(u64::MAX);
+        slowest.max(log.index_before_last(self.laggard_log_bytes_max))
+    }
+
+    pub(crate) async fn stop(&self) {
         if let Err(error) = self.raft.shutdown().await {
-            tracing::error!(shard = %self.extent.shard, %error, "Raft ended by a panic");
+            tracing::error!(shard = %self.shard(), %error, "Raft ended by a panic");
         }
     }
 }
 
-/// After each checkpoint purges logs; when the node is fenced ends Raft, so that no proposal hangs.
-async fn keep(replicas: Vec<Arc<Replica>>, advanced: Arc<Notify>, fence: Fence) {
-    loop {
-        tokio::select! {
-            () = advanced.notified() => {}
-            () = fence.tripped() => break,
-        }
-        for replica in &replicas {
-            replica.purge().await;
-        }
+/// The extent that a record says.
+pub(crate) fn extent_of(record: &RangeRecord) -> Extent {
+    Extent {
+        shard: record.shard,
+        range: Arc::new(record.range.clone()),
+        epoch: record.epoch,
     }
-    for replica in &replicas {
-        replica.stop().await;
-    }
-}
-
-async fn join_all(tasks: Vec<JoinHandle<()>>) {
-    for task in tasks {
-        if let Err(error) = task.await {
-            tracing::error!(%error, "a proposer panicked");
-        }
-    }
-}
-
-async fn open_stripes(
-    setup: &ReplicaSetup,
-    kind: StoreKind,
-    used: Vec<u8>,
-    advanced: &Arc<Notify>,
-) -> Result<Vec<Stripe>, OpenError> {
-    let (setup, advanced) = (setup.clone(), Arc::clone(advanced));
-    let count = used.into_iter().max().map_or(0, |last| last + 1);
-    let open = move || {
-        let policy = CheckpointPolicy {
-            interval: setup.options.checkpoint_interval,
-            bytes: setup.options.checkpoint_bytes,
-        };
-        let open_one = |stripe: u8| {
-            let path = stripe_path(&setup.options.folder, kind, stripe);
-            let (cache, fence) = (setup.options.state_cache_bytes, setup.fence.clone());
-            Stripe::open(
-                &*setup.disk,
-                &path,
-                cache,
-                policy,
-                fence,
-                Arc::clone(&advanced),
-            )
-        };
-        let mut stripes = Vec::new();
-        for stripe in 0..count {
-            match open_one(stripe) {
-                Ok(stripe) => stripes.push(stripe),
-                Err(error) => {
-                    stripes.iter().for_each(Stripe::close);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(stripes)
-    };
-    tokio::task::spawn_blocking(open)
-        .await
-        .map_err(|_panicked| OpenError::Fenced)?
-}
-
-/// The file of a stripe; the first is there as soon as the store was opened once.
-pub(crate) fn stripe_path(folder: &Path, kind: StoreKind, stripe: u8) -> PathBuf {
-    folder.join(format!("state-{kind}-{stripe}.redb"))
 }
 
 async fn load_state(
@@ -403,9 +353,8 @@ async fn load_state(
         let group = stripe.add_group(extent, machine)?;
         Ok(StateHandle { group, stripe, log })
     };
-    tokio::task::spawn_blocking(load)
-        .await
-        .map_err(|_panicked| OpenError::Fenced)?
+    let loaded = setup.workers().run(load).await;
+    loaded.ok_or(OpenError::Fenced)?
 }
 
 /// The log must begin at or before where the state ends, else entries are missing between.
@@ -422,12 +371,15 @@ fn check_log_reaches_state(state: &StateHandle, shard: ShardId) -> Result<(), Op
     }
 }
 
-fn raft_config(shard: ShardId) -> Result<Arc<Config>, OpenError> {
+fn raft_config(shard: ShardId, timing: &RaftTiming) -> Result<Arc<Config>, OpenError> {
+    let (heartbeat, election_min) = (millis(timing.heartbeat), millis(timing.election_min));
     let config = Config {
         cluster_name: shard.to_string(),
-        heartbeat_interval: 500,
-        election_timeout_min: 1500,
-        election_timeout_max: 3000,
+        heartbeat_interval: heartbeat,
+        election_timeout_min: election_min,
+        election_timeout_max: millis(timing.election_max),
+        // A node that cannot be reached is tried again at least once per election.
+        backoff: format!("{}ms ...{election_min}ms", (heartbeat / 2).max(1)),
         // Both are ours: a snapshot costs nothing, and only a durable one allows a purge.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
@@ -440,6 +392,10 @@ fn raft_config(shard: ShardId) -> Result<Arc<Config>, OpenError> {
         .validate()
         .map(Arc::new)
         .map_err(|error| raft_error(shard, &error))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn raft_error(shard: ShardId, error: &dyn std::fmt::Display) -> OpenError {

@@ -1,75 +1,42 @@
-//! How groups reach their replicas on other nodes.
+//! How nodes reach each other: a request of bytes, an answer of bytes.
 //!
-//! A group of one voter has none, and Raft asks for no client then. Until groups have more voters,
-//! every call answers that the peer cannot be reached.
+//! The engine makes and reads the bytes; whoever carries them (gRPC, channels in one process) need
+//! not look inside.
 
-use std::future::Future;
-use std::io;
+use std::fmt;
 
-use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::RPCOption;
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
-};
-use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2, impls::EmptyNode};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tessera_tenancy::NodeId;
 
-use crate::raft_types::{Types, Vote};
-use crate::state::SnapshotView;
+/// Largest request or answer, in bytes: a batch of the largest command, with room around it.
+pub const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Makes clients of peers that cannot be reached.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NoPeers;
-
-/// A peer that cannot be reached.
-#[derive(Debug)]
-pub(crate) struct NoPeer {
-    target: u64,
+/// Carries requests to other nodes.
+///
+/// A request may be lost, delayed, repeated, or overtake another: the engine sorts that out. It
+/// must not be changed, or delivered to another node than it was meant for. Deadlines are the
+/// engine's: a call that is not wanted any more is dropped.
+pub trait Transport: fmt::Debug + Send + Sync + 'static {
+    /// Brings `request` to [`Engine::handle_request`](crate::Engine::handle_request) of the node
+    /// `to`, and its answer back.
+    fn call(&self, to: NodeId, request: Bytes)
+    -> BoxFuture<'static, Result<Bytes, TransportError>>;
 }
 
-impl NoPeer {
-    fn unreachable(&self) -> Unreachable<Types> {
-        let text = format!(
-            "node {}: this version has no transport between nodes",
-            self.target
-        );
-        Unreachable::new(&io::Error::new(io::ErrorKind::Unsupported, text))
-    }
-}
-
-impl RaftNetworkFactory<Types> for NoPeers {
-    type Network = NoPeer;
-
-    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> NoPeer {
-        NoPeer { target }
-    }
-}
-
-impl RaftNetworkV2<Types> for NoPeer {
-    type SnapshotData = SnapshotView;
-
-    async fn append_entries(
-        &mut self,
-        _request: AppendEntriesRequest<Types>,
-        _option: RPCOption,
-    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        Err(self.unreachable().into())
-    }
-
-    async fn vote(
-        &mut self,
-        _request: VoteRequest<Types>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(self.unreachable().into())
-    }
-
-    async fn full_snapshot(
-        &mut self,
-        _vote: Vote,
-        _snapshot: openraft::alias::SnapshotOf<Types, SnapshotView>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        _option: RPCOption,
-    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        Err(self.unreachable().into())
-    }
+/// Why a call was not answered. Whether the request arrived is unknown in either case.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    /// The node cannot be reached now.
+    #[error("node {to} cannot be reached")]
+    Unreachable {
+        /// Which node.
+        to: NodeId,
+    },
+    /// No answer in time.
+    #[error("node {to} did not answer in time")]
+    Timeout {
+        /// Which node.
+        to: NodeId,
+    },
 }

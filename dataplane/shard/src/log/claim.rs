@@ -8,9 +8,9 @@ use tessera_tenancy::{ClusterId, Incarnation, NodeId};
 use crate::bytes_io::Reader;
 use crate::checksum::{Tag, insert_sealed, unseal};
 use crate::error::RowError;
-use crate::log::rows::{META, NODE_KEY, range_key, range_prefix, read_meta};
+use crate::log::rows::{META, NODE_KEY, range_key, range_prefix, read_meta, tombstone_key};
 use crate::log::writer::NodeLog;
-use crate::range::{RangeRecord, ShardId, StoreKind, is_partition};
+use crate::range::{RangeRecord, ShardId, StoreKind};
 
 /// Whose folder it is, and its last incarnation; `None` for a new one.
 pub(crate) fn read_claim(
@@ -69,9 +69,6 @@ pub(crate) fn read_ranges(
         records.push(read_range(key.value(), value).ok_or(DAMAGED)?);
     }
     records.sort_by(|a: &RangeRecord, b| a.range.start().cmp(b.range.start()));
-    if !records.is_empty() && !is_partition(&records) {
-        return Err(RowError::undecodable("key ranges: a hole or an overlap"));
-    }
     Ok(records)
 }
 
@@ -80,14 +77,41 @@ fn read_range(key: &[u8], value: &[u8]) -> Option<RangeRecord> {
     RangeRecord::decode(shard, value)
 }
 
+/// Since which change of its members this node is not in a group; `None` if it never left it.
+pub(crate) fn read_tombstone(database: &Database, shard: ShardId) -> Result<Option<u64>, RowError> {
+    let txn = database.begin_read().map_err(RowError::storage)?;
+    let table = txn.open_table(META).map_err(RowError::storage)?;
+    read_meta(&table, &tombstone_key(shard), |value| {
+        let mut reader = Reader::new(value);
+        let since = reader.u64()?;
+        reader.is_empty().then_some(since)
+    })
+}
+
 impl NodeLog {
+    /// This node leaves a group since a change of its members: nothing of it is left in the log but
+    /// that. Durable on return.
+    pub(crate) async fn bury(&self, kind: StoreKind, shard: ShardId, since: u64) -> io::Result<()> {
+        let rows = vec![
+            (
+                tombstone_key(shard).to_vec(),
+                Some(since.to_le_bytes().to_vec()),
+            ),
+            (range_key(kind, shard).to_vec(), None),
+        ];
+        self.forget(shard, rows).await
+    }
+
     /// Records the ranges of a kind, all or none, durable on return.
     pub(crate) async fn write_ranges(
         &self,
         kind: StoreKind,
         records: &[RangeRecord],
     ) -> io::Result<()> {
-        let row = |record: &RangeRecord| (range_key(kind, record.shard).to_vec(), record.encode());
+        let row = |record: &RangeRecord| {
+            let key = range_key(kind, record.shard).to_vec();
+            (key, Some(record.encode()))
+        };
         self.write_meta(records.iter().map(row).collect()).await
     }
 }

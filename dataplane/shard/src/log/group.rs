@@ -19,6 +19,7 @@ use crate::log::rows::{
     ENTRIES, META, MetaKind, committed_key, decode_entry, entry_key, meta_key, read_log_id,
     read_meta, read_vote,
 };
+use crate::log::sizes::Sizes;
 use crate::log::writer::{NodeLog, Op};
 use crate::raft_types::{Entry, LogId, Types, Vote};
 use crate::range::ShardId;
@@ -50,6 +51,7 @@ struct State {
     tail: VecDeque<Entry>,
     /// The last index known to be on disk.
     durable: Option<u64>,
+    sizes: Sizes,
     /// Raised by each truncation, so that an append from before it is not counted as durable.
     epoch: u64,
 }
@@ -74,6 +76,11 @@ impl GroupLog {
     /// The last purged index.
     pub(crate) fn purged(&self) -> Option<u64> {
         self.state.lock().purged.map(|id| id.index)
+    }
+
+    /// The index behind which there are at most `bytes` of entries, about; 0 if there are no more.
+    pub(crate) fn index_before_last(&self, bytes: u64) -> u64 {
+        self.state.lock().sizes.index_before_last(bytes)
     }
 
     /// Called by the writer when entries up to `last` that were queued in `epoch` are on disk.
@@ -192,6 +199,7 @@ impl State {
                 return Err(io::Error::other("an append would leave a hole in the log"));
             }
             self.last = Some(entry.log_id);
+            self.sizes.add(index, payload_bytes(entry));
             self.tail.push_back(entry.clone());
         }
         Ok(())
@@ -211,6 +219,7 @@ impl State {
         {
             self.tail.pop_back();
         }
+        self.sizes.truncate(next);
         self.last = keep;
         self.durable = self.durable.min(keep.map(|id| id.index));
         self.epoch += 1;
@@ -224,6 +233,7 @@ impl State {
         {
             self.tail.pop_front();
         }
+        self.sizes.purge(upto.index);
         self.purged = Some(upto);
         self.first = upto.index + 1;
         if self.last.is_none_or(|last| last.index < upto.index) {
@@ -243,11 +253,10 @@ impl LogHandle {
             return Ok(tail);
         }
         let group = Arc::clone(&self.0);
-        let read = tokio::task::spawn_blocking(move || group.read_disk(on_disk));
-        let mut entries = read
-            .await
-            .map_err(io::Error::other)?
-            .map_err(io::Error::other)?;
+        let workers = self.0.node_log.workers();
+        let read = workers.run(move || group.read_disk(on_disk)).await;
+        let read = read.ok_or_else(|| io::Error::other("reading the log panicked"))?;
+        let mut entries = read.map_err(io::Error::other)?;
         entries.extend(tail);
         Ok(entries)
     }
@@ -444,6 +453,7 @@ fn load_state(node_log: &NodeLog, shard: ShardId) -> Result<State, RowError> {
         last: last.or(purged),
         tail: VecDeque::new(),
         durable: last.map(|id| id.index),
+        sizes: Sizes::default(),
         epoch: 0,
     })
 }
@@ -455,7 +465,8 @@ fn index_of(entry_key: &[u8]) -> Result<u64, RowError> {
         .ok_or(RowError::undecodable("log entry"))
 }
 
-fn payload_bytes(entry: &Entry) -> usize {
+/// Bytes of the commands of an entry.
+pub(crate) fn payload_bytes(entry: &Entry) -> usize {
     match &entry.payload {
         EntryPayload::Normal(batch) => batch.len(),
         EntryPayload::Blank | EntryPayload::Membership(_) => 0,

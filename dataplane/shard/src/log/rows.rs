@@ -39,6 +39,11 @@ pub(crate) fn meta_key(kind: MetaKind, shard: ShardId) -> [u8; 9] {
     keyed(kind, shard.as_u64())
 }
 
+/// Where it says that this node left a group, and since which change of its members.
+pub(crate) fn tombstone_key(shard: ShardId) -> [u8; 9] {
+    keyed(b't', shard.as_u64())
+}
+
 /// The row that names the node a folder belongs to.
 pub(crate) const NODE_KEY: &[u8] = b"n";
 

@@ -1,19 +1,19 @@
-//! The writer thread: drains what every group queued into one transaction.
+//! The writer: drains what every group queued into one transaction.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use openraft::storage::IOFlushed;
-use parking_lot::{Condvar, Mutex};
 use redb::{Durability, WriteTransaction};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::checksum::{SealedTable, Tag, insert_sealed};
-use crate::database::{Disk, SharedDatabase};
+use crate::database::SharedDatabase;
+use crate::disk::Storage;
 use crate::error::{OpenError, RowError};
 use crate::fence::Fence;
 use crate::log::group::GroupLog;
@@ -23,6 +23,7 @@ use crate::log::rows::{
 };
 use crate::raft_types::{Entry, LogId, Types, Vote};
 use crate::range::ShardId;
+use crate::workers::{Lane, Work, Worker, Workers};
 
 /// Purged entries that are removed per transaction. Removing costs as much as inserting; a large
 /// purge is spread so that no append waits for it.
@@ -57,7 +58,13 @@ pub(crate) enum Op {
     /// Rides along with the next operation: it is no promise to anybody.
     Committed { shard: ShardId, upto: LogId },
     Meta {
-        rows: Vec<(Vec<u8>, Vec<u8>)>,
+        rows: Vec<MetaChange>,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    /// Everything of a group goes, and meta rows change with it.
+    Forget {
+        shard: ShardId,
+        rows: Vec<MetaChange>,
         done: oneshot::Sender<io::Result<()>>,
     },
 }
@@ -65,23 +72,12 @@ pub(crate) enum Op {
 /// The log file and its writer. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct NodeLog {
-    shared: Arc<Shared>,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
-}
-
-struct Shared {
     database: SharedDatabase,
     fence: Fence,
-    queue: Mutex<Queue>,
-    wake: Condvar,
-}
-
-/// Bounded by what the proposers of all groups may have in flight.
-#[derive(Default)]
-struct Queue {
-    ops: Vec<Op>,
-    is_urgent: bool,
-    is_closed: bool,
+    workers: Workers,
+    /// Bounded by what the proposers of all groups may have in flight.
+    lane: Lane<Op>,
+    worker: Arc<Worker>,
 }
 
 impl std::fmt::Debug for NodeLog {
@@ -93,56 +89,50 @@ impl std::fmt::Debug for NodeLog {
 impl NodeLog {
     /// Opens or makes the log file and starts its writer.
     pub(crate) fn open(
-        disk: &dyn Disk,
+        storage: &Storage,
         path: &Path,
         cache_bytes: usize,
+        workers: Workers,
         fence: Fence,
     ) -> Result<Self, OpenError> {
-        let database = SharedDatabase::open(disk, path, cache_bytes)?;
+        let database = SharedDatabase::open(storage, path, cache_bytes)?;
         make_tables(&database)?;
-        let shared = Arc::new(Shared {
-            database,
-            fence,
-            queue: Mutex::default(),
-            wake: Condvar::new(),
-        });
+        let lane = Lane::new(workers);
         let writer = Writer {
-            shared: Arc::clone(&shared),
+            database: database.clone(),
+            fence: fence.clone(),
             sweeps: VecDeque::new(),
         };
-        let thread = std::thread::Builder::new()
-            .name("tessera-log".into())
-            .spawn(move || writer.run())
+        let worker = lane
+            .start("tessera-log", storage, writer)
             .map_err(|source| OpenError::io(path, source))?;
         Ok(Self {
-            shared,
-            thread: Arc::new(Mutex::new(Some(thread))),
+            database,
+            fence,
+            workers,
+            lane,
+            worker: Arc::new(worker),
         })
     }
 
-    pub(crate) fn database(&self) -> &SharedDatabase {
-        &self.shared.database
+    pub(crate) const fn database(&self) -> &SharedDatabase {
+        &self.database
+    }
+
+    pub(crate) const fn workers(&self) -> Workers {
+        self.workers
     }
 
     /// Puts an operation in line. After a failure or the close it is answered with an error.
     pub(super) fn push(&self, op: Op) {
-        let mut queue = self.shared.queue.lock();
-        if queue.is_closed {
-            drop(queue);
-            op.fail("the log is closed");
-            return;
-        }
         let is_urgent = !matches!(op, Op::Committed { .. });
-        queue.ops.push(op);
-        if is_urgent && !queue.is_urgent {
-            queue.is_urgent = true;
-            drop(queue);
-            self.shared.wake.notify_one();
+        if let Err(op) = self.lane.push(op, is_urgent) {
+            op.fail("the log is closed");
         }
     }
 
-    /// Writes meta rows, durable on return.
-    pub(crate) async fn write_meta(&self, rows: Vec<(Vec<u8>, Vec<u8>)>) -> io::Result<()> {
+    /// Writes meta rows (`None` removes one), durable on return.
+    pub(crate) async fn write_meta(&self, rows: Vec<MetaChange>) -> io::Result<()> {
         let (done, answer) = oneshot::channel();
         self.push(Op::Meta { rows, done });
         answer
@@ -150,57 +140,75 @@ impl NodeLog {
             .unwrap_or_else(|_| Err(io::Error::other("the log writer ended")))
     }
 
-    /// Takes nothing any more; the thread writes what is queued and ends.
-    pub(crate) fn begin_close(&self) {
-        self.shared.queue.lock().is_closed = true;
-        self.shared.wake.notify_one();
+    /// Removes everything of a group, and changes meta rows with it; durable on return.
+    pub(crate) async fn forget(&self, shard: ShardId, rows: Vec<MetaChange>) -> io::Result<()> {
+        let (done, answer) = oneshot::channel();
+        self.push(Op::Forget { shard, rows, done });
+        answer
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the log writer ended")))
     }
 
-    /// Writes what is queued and ends the thread. Blocks; the file stays open for readers.
-    pub(crate) fn close(&self) {
+    /// Takes nothing any more; the writer writes what is queued and ends.
+    pub(crate) fn begin_close(&self) {
+        self.lane.begin_close();
+    }
+
+    /// Writes what is queued and ends the writer. The file stays open for readers.
+    pub(crate) async fn close(&self) {
         self.begin_close();
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            self.shared
-                .fence
-                .trip("ending the log writer", &"the thread panicked");
+        if let Err(panicked) = self.worker.join().await {
+            self.fence.trip("ending the log writer", &panicked);
         }
     }
 }
 
+/// A row of the meta table and its new value.
+pub(crate) type MetaChange = (Vec<u8>, Option<Vec<u8>>);
+
 struct Writer {
-    shared: Arc<Shared>,
+    database: SharedDatabase,
+    fence: Fence,
     /// Purged entries that are still in the file: shard, next index, last index.
     sweeps: VecDeque<(ShardId, u64, u64)>,
 }
 
-impl Writer {
-    fn run(mut self) {
-        while let Some(ops) = self.shared.next(!self.sweeps.is_empty()) {
-            if self.shared.fence.is_tripped() {
-                self.sweeps.clear();
-                ops.into_iter().for_each(|op| op.fail("the node is fenced"));
-                continue;
-            }
-            let written = catch_unwind(AssertUnwindSafe(|| self.write(&ops)));
-            match written {
-                Ok(Ok(())) => ops.into_iter().for_each(Op::complete),
-                Ok(Err(error)) => self.fail(ops, &error),
-                Err(_panic) => self.fail(ops, &"a panic"),
-            }
+impl Work for Writer {
+    type Item = Op;
+    /// The operations, and why they failed if they did.
+    type Done = (Vec<Op>, Result<(), String>);
+
+    fn due_at(&self) -> Option<Instant> {
+        (!self.sweeps.is_empty()).then(Instant::now)
+    }
+
+    fn work(&mut self, ops: Vec<Op>) -> Self::Done {
+        if self.fence.is_tripped() {
+            self.sweeps.clear();
+            return (ops, Err("the node is fenced".into()));
+        }
+        let written = catch_unwind(AssertUnwindSafe(|| self.write(&ops)));
+        let written = match written {
+            Ok(written) => written.map_err(|error| error.to_string()),
+            Err(_panic) => Err("a panic".into()),
+        };
+        if let Err(error) = &written {
+            self.fence.trip("writing the log", error);
+        }
+        (ops, written)
+    }
+
+    fn finish(&mut self, (ops, written): Self::Done) {
+        match written {
+            Ok(()) => ops.into_iter().for_each(Op::complete),
+            Err(text) => ops.into_iter().for_each(|op| op.fail(&text)),
         }
     }
+}
 
-    fn fail(&self, ops: Vec<Op>, error: &dyn std::fmt::Display) {
-        self.shared.fence.trip("writing the log", error);
-        let text = error.to_string();
-        ops.into_iter().for_each(|op| op.fail(&text));
-    }
-
+impl Writer {
     fn write(&mut self, ops: &[Op]) -> Result<(), RowError> {
-        let database = self.shared.database.get_open()?;
+        let database = self.database.get_open()?;
         let mut txn = database.begin_write().map_err(RowError::storage)?;
         txn.set_durability(Durability::Immediate)
             .map_err(RowError::storage)?;
@@ -228,6 +236,10 @@ impl Writer {
                 } => {
                     self.sweeps.push_back((*shard, *from, *last));
                 }
+                Op::Forget { shard, .. } => {
+                    self.sweeps.retain(|(swept, ..)| swept != shard);
+                    remove_entries(&mut table, *shard, 0, u64::MAX)?;
+                }
                 Op::Vote { .. } | Op::Committed { .. } | Op::Meta { .. } => {}
             }
         }
@@ -248,24 +260,13 @@ impl Writer {
     }
 }
 
-impl Shared {
-    /// Everything queued, once there is something to write; `None` at the end.
-    fn next(&self, has_sweeps: bool) -> Option<Vec<Op>> {
-        let mut queue = self.queue.lock();
-        while !queue.is_urgent && !queue.is_closed && !has_sweeps {
-            self.wake.wait(&mut queue);
-        }
-        queue.is_urgent = false;
-        let ops = std::mem::take(&mut queue.ops);
-        (!queue.is_closed || !ops.is_empty()).then_some(ops)
-    }
-}
-
 impl Op {
     /// Whether it writes to the meta table.
     const fn is_meta(&self) -> bool {
         match self {
-            Self::Vote { .. } | Self::Purge { .. } | Self::Meta { .. } => true,
+            Self::Vote { .. } | Self::Purge { .. } | Self::Meta { .. } | Self::Forget { .. } => {
+                true
+            }
             Self::Append { .. } | Self::Truncate { .. } | Self::Committed { .. } => false,
         }
     }
@@ -284,7 +285,9 @@ impl Op {
                 done.io_completed(Ok(()));
             }
             // A receiver that is gone no longer waits for its answer.
-            Self::Vote { done, .. } | Self::Meta { done, .. } => drop(done.send(Ok(()))),
+            Self::Vote { done, .. } | Self::Meta { done, .. } | Self::Forget { done, .. } => {
+                drop(done.send(Ok(())));
+            }
             Self::Truncate { .. } | Self::Purge { .. } | Self::Committed { .. } => {}
         }
     }
@@ -293,7 +296,9 @@ impl Op {
         let error = io::Error::other(text.to_owned());
         match self {
             Self::Append { done, .. } => done.io_completed(Err(error)),
-            Self::Vote { done, .. } | Self::Meta { done, .. } => drop(done.send(Err(error))),
+            Self::Vote { done, .. } | Self::Meta { done, .. } | Self::Forget { done, .. } => {
+                drop(done.send(Err(error)));
+            }
             Self::Truncate { .. } | Self::Purge { .. } | Self::Committed { .. } => {}
         }
     }
@@ -301,10 +306,20 @@ impl Op {
 
 fn write_committed(table: &mut SealedTable<'_>, ops: &[Op]) -> Result<(), RowError> {
     // The last position of each group is enough.
-    let mut committed = HashMap::new();
+    let mut committed = BTreeMap::new();
     for op in ops {
-        if let Op::Committed { shard, upto } = op {
-            committed.insert(*shard, *upto);
+        match op {
+            Op::Committed { shard, upto } => {
+                committed.insert(*shard, *upto);
+            }
+            Op::Forget { shard, .. } => {
+                committed.remove(shard);
+            }
+            Op::Append { .. }
+            | Op::Truncate { .. }
+            | Op::Purge { .. }
+            | Op::Vote { .. }
+            | Op::Meta { .. } => {}
         }
     }
     for (shard, upto) in committed {
@@ -319,6 +334,7 @@ fn write_meta(txn: &WriteTransaction, ops: &[Op]) -> Result<(), RowError> {
     let mut insert = |key: &[u8], value: &[u8]| {
         insert_sealed(&mut table, Tag::Meta, key, &[value]).map_err(RowError::storage)
     };
+    let (mut removed, mut forgotten) = (Vec::new(), Vec::new());
     for op in ops {
         match op {
             Op::Vote { shard, vote, .. } => {
@@ -327,11 +343,27 @@ fn write_meta(txn: &WriteTransaction, ops: &[Op]) -> Result<(), RowError> {
             Op::Purge { shard, upto, .. } => {
                 insert(&meta_key(MetaKind::Purged, *shard), &encode_log_id(upto))?;
             }
-            Op::Meta { rows, .. } => {
-                rows.iter()
-                    .try_for_each(|(key, value)| insert(key, value))?;
+            Op::Meta { rows, .. } | Op::Forget { rows, .. } => {
+                if let Op::Forget { shard, .. } = op {
+                    forgotten.push(*shard);
+                }
+                for (key, value) in rows {
+                    match value {
+                        Some(value) => insert(key, value)?,
+                        None => removed.push(key),
+                    }
+                }
             }
             Op::Append { .. } | Op::Truncate { .. } | Op::Committed { .. } => {}
+        }
+    }
+    for key in removed {
+        table.remove(key.as_slice()).map_err(RowError::storage)?;
+    }
+    for shard in forgotten {
+        for kind in [MetaKind::Vote, MetaKind::Purged] {
+            let key = meta_key(kind, shard);
+            table.remove(key.as_slice()).map_err(RowError::storage)?;
         }
     }
     Ok(())

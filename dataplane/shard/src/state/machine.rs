@@ -14,6 +14,7 @@ use crate::log::GroupLog;
 use crate::raft_types::{LogId, SnapshotMeta, StoredMembership, Types};
 use crate::state::group::{Durable, Group};
 use crate::state::rows::{Extent, View};
+use crate::state::spool::{Records, Spool};
 use crate::state::stripe::{Job, Stripe};
 
 /// A group's state. Cheap to clone.
@@ -24,30 +25,39 @@ pub(crate) struct StateHandle {
     pub(crate) log: Arc<GroupLog>,
 }
 
-/// A snapshot: the rows of a group at a durable commit, held open in O(1). It keeps the pages of
-/// that commit from reuse while it lives.
-///
-/// It is read in this process only. Sending one to another node belongs to the transport, which
-/// a group of one voter never uses.
+/// A snapshot: rows at a durable commit on the node that has them, or a file that was received.
+#[derive(Clone)]
+pub(crate) enum SnapshotData {
+    View(SnapshotView),
+    Spool(Spool),
+}
+
+/// The rows of a group at a durable commit, held open in O(1). It keeps the pages of that commit
+/// from reuse while it lives, so nobody may hold one for long.
 #[derive(Clone)]
 pub(crate) struct SnapshotView {
     extent: Extent,
+    time_ms: u64,
     txn: Arc<ReadTransaction>,
 }
 
 impl SnapshotView {
-    pub(super) fn view(&self) -> Result<View, RowError> {
-        View::at(&self.txn, self.extent.clone())
+    pub(crate) fn records(&self) -> Result<Records, RowError> {
+        let view = View::at(&self.txn, self.extent.clone())?;
+        Ok(Records::new(view, self.time_ms))
     }
 }
 
-impl fmt::Debug for SnapshotView {
+impl fmt::Debug for SnapshotData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "snapshot of shard {}", self.extent.shard)
+        match self {
+            Self::View(view) => write!(f, "snapshot of shard {}", view.extent.shard),
+            Self::Spool(spool) => spool.fmt(f),
+        }
     }
 }
 
-type SnapshotOf = alias::SnapshotOf<Types, SnapshotView>;
+type SnapshotOf = alias::SnapshotOf<Types, SnapshotData>;
 
 impl StateHandle {
     async fn snapshot(&self, is_fresh: bool) -> io::Result<Option<SnapshotOf>> {
@@ -60,25 +70,45 @@ impl StateHandle {
                 done,
             })
             .await?;
-        Ok(durable.map(|durable| self.handle(durable)))
+        Ok(durable.map(handle))
     }
 
-    fn handle(&self, durable: Durable) -> SnapshotOf {
-        Snapshot {
-            meta: SnapshotMeta {
-                last_log_id: durable.applied,
-                last_membership: durable.membership,
-            },
-            snapshot: SnapshotView {
-                extent: self.group.extent.clone(),
-                txn: durable.txn,
-            },
-        }
+    /// Writes a view into a spool, as if it had been received.
+    async fn spool(&self, view: SnapshotView) -> io::Result<Spool> {
+        let stripe = self.stripe.clone();
+        let shard = self.group.shard();
+        let spooled = self.stripe.workers().run(move || {
+            let mut writer = stripe.begin_spool(shard)?;
+            let mut records = view.records().map_err(io::Error::other)?;
+            loop {
+                let block = records.next_block().map_err(io::Error::other)?;
+                if block.is_empty() {
+                    return stripe.finish_spool(writer);
+                }
+                writer.append(&block)?;
+            }
+        });
+        let spooled = spooled.await;
+        spooled.unwrap_or_else(|| Err(io::Error::other("reading a snapshot panicked")))
+    }
+}
+
+fn handle(durable: Durable) -> SnapshotOf {
+    Snapshot {
+        meta: SnapshotMeta {
+            last_log_id: durable.applied,
+            last_membership: durable.membership,
+        },
+        snapshot: SnapshotData::View(SnapshotView {
+            extent: durable.extent,
+            time_ms: durable.time_ms,
+            txn: durable.txn,
+        }),
     }
 }
 
 impl RaftStateMachine<Types> for StateHandle {
-    type SnapshotData = SnapshotView;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -123,14 +153,18 @@ impl RaftStateMachine<Types> for StateHandle {
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMeta,
-        snapshot: SnapshotView,
+        snapshot: SnapshotData,
     ) -> io::Result<()> {
+        let spool = match snapshot {
+            SnapshotData::Spool(spool) => spool,
+            SnapshotData::View(view) => self.spool(view).await?,
+        };
         let (group, meta) = (Arc::clone(&self.group), meta.clone());
         self.stripe
             .ask(|done| Job::Install {
                 group,
                 meta,
-                view: snapshot,
+                spool,
                 done,
             })
             .await
@@ -150,7 +184,7 @@ pub(crate) struct Builder {
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
-    type SnapshotData = SnapshotView;
+    type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf> {
         let snapshot = self.state.snapshot(self.is_fresh).await?;

@@ -5,23 +5,26 @@
 //!
 //! All values are sealed by a checksum.
 
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use redb::{
     Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable,
     WriteTransaction,
 };
+use tokio::time::Instant;
 
 use crate::checksum::{Definition, SealedTable, Tag, insert_sealed, unseal};
 use crate::error::RowError;
 use crate::machine::{Rows, RowsMut, Scope, Visit};
 use crate::options::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::range::{KeyRange, ShardId};
+use crate::state::extents::Birth;
 
-pub(super) const ROWS: Definition = Definition::new("rows");
-pub(super) const LOCAL: Definition = Definition::new("local");
+pub(crate) const ROWS: Definition = Definition::new("rows");
+pub(crate) const LOCAL: Definition = Definition::new("local");
 
 type ReadTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
@@ -30,11 +33,13 @@ type ReadTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 pub(crate) struct Extent {
     pub(crate) shard: ShardId,
     pub(crate) range: Arc<KeyRange>,
+    /// Raised whenever the range changes.
+    pub(crate) epoch: u64,
 }
 
 /// Who owns a local row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Area {
+pub(crate) enum Area {
     Engine,
     Machine,
 }
@@ -50,6 +55,11 @@ impl Area {
 
 /// What a changed row costs in a checkpoint besides its bytes: its page is shared with some others.
 const ROW_COST: usize = 512;
+
+/// How long a reader may scan: an open read transaction keeps pages from reuse.
+pub(crate) const READ_TIME_MAX: Duration = Duration::from_secs(10);
+/// Rows between looks at the clock.
+const ROWS_PER_CLOCK: usize = 256;
 
 /// Bytes in front of a local key.
 const LOCAL_PREFIX_LEN: usize = 9;
@@ -81,8 +91,10 @@ impl Extent {
 /// A shard's rows as they were when the view was taken.
 pub(crate) struct View {
     extent: Extent,
-    rows: ReadTable,
+    pub(super) rows: ReadTable,
     local: ReadTable,
+    /// When scans give up.
+    pub(super) until: Option<Instant>,
 }
 
 impl View {
@@ -98,21 +110,40 @@ impl View {
             extent,
             rows,
             local,
+            until: None,
         })
+    }
+
+    /// The rows as of the last commit, for a reader that may take [`READ_TIME_MAX`].
+    pub(crate) fn reading(database: &Database, extent: Extent) -> Result<Self, RowError> {
+        let mut view = Self::now(database, extent)?;
+        view.until = Some(Instant::now() + READ_TIME_MAX);
+        Ok(view)
+    }
+
+    pub(super) const fn extent(&self) -> &Extent {
+        &self.extent
     }
 
     pub(super) fn get_engine(&self, key: &[u8]) -> Result<Option<Bytes>, RowError> {
         get_local(&self.local, &self.extent, Area::Engine, key)
     }
 
-    pub(super) fn scan_area(
+    pub(crate) fn scan_area(
         &self,
         area: Area,
         from: &[u8],
         until: &[u8],
         visit: &mut Visit<'_>,
     ) -> Result<(), RowError> {
-        scan_local(&self.local, &self.extent, area, from, until, visit)
+        scan_local(
+            &self.local,
+            &self.extent,
+            area,
+            (from, until),
+            self.until,
+            visit,
+        )
     }
 }
 
@@ -123,7 +154,7 @@ impl Rows for View {
     }
 
     fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), RowError> {
-        scan_rows(&self.rows, &self.extent, from, until, visit)
+        scan_rows(&self.rows, &self.extent, (from, until), self.until, visit)
     }
 
     fn get_local(&self, key: &[u8]) -> Result<Option<Bytes>, RowError> {
@@ -141,6 +172,8 @@ pub(super) struct Tables<'txn> {
     local: SealedTable<'txn>,
     /// What the changes cost in a checkpoint, about.
     pub(super) touched_bytes: usize,
+    /// Groups that splits made in this transaction.
+    pub(super) births: Vec<Birth>,
 }
 
 impl<'txn> Tables<'txn> {
@@ -151,6 +184,7 @@ impl<'txn> Tables<'txn> {
             rows,
             local,
             touched_bytes: 0,
+            births: Vec::new(),
         })
     }
 
@@ -198,15 +232,48 @@ impl<'txn> Tables<'txn> {
         insert_sealed(&mut self.local, Tag::Local, &key, &[value]).map_err(RowError::storage)
     }
 
-    /// Removes up to `count` rows of a shard, tenants' rows first; `true` if there may be more.
-    pub(super) fn clear_some(&mut self, extent: &Extent, count: usize) -> Result<bool, RowError> {
-        let (from, until) = extent.range.clamp(&[], &[]);
-        let left = count - remove_some(&mut self.rows, from, until, count)?;
-        let (from, until) = (
-            extent.local_key(Area::Machine, &[]),
-            extent.local_end(Area::Machine),
-        );
-        let left = left - remove_some(&mut self.local, &from, Some(&until), left)?;
+    /// Gives a new group the machine's local rows of the one that it was split from.
+    pub(super) fn copy_machine_rows(
+        &mut self,
+        parent: &Extent,
+        child: &Extent,
+    ) -> Result<(), RowError> {
+        let mut rows = Vec::new();
+        let area = Area::Machine;
+        scan_local(
+            &self.local,
+            parent,
+            area,
+            (&[], &[]),
+            None,
+            &mut |key, value| {
+                rows.push((key.to_vec(), value.to_vec()));
+                std::ops::ControlFlow::Continue(())
+            },
+        )?;
+        rows.iter()
+            .try_for_each(|(key, value)| self.put_area(child, area, key, value))
+    }
+
+    /// Removes up to `count` rows: of tenants in `ranges`, of the machine, and of the engine but
+    /// one; `true` if there may be more.
+    pub(super) fn clear_some(
+        &mut self,
+        extent: &Extent,
+        ranges: &[KeyRange],
+        kept: &[u8],
+        count: usize,
+    ) -> Result<bool, RowError> {
+        let mut left = count;
+        for range in ranges {
+            let (from, until) = range.clamp(&[], &[]);
+            left -= remove_some(&mut self.rows, from, until, left, None)?;
+        }
+        let kept = extent.local_key(Area::Engine, kept);
+        for area in [Area::Machine, Area::Engine] {
+            let (from, until) = (extent.local_key(area, &[]), extent.local_end(area));
+            left -= remove_some(&mut self.local, &from, Some(&until), left, Some(&kept))?;
+        }
         Ok(left == 0)
     }
 }
@@ -238,7 +305,7 @@ impl Rows for Writing<'_, '_> {
     }
 
     fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), RowError> {
-        scan_rows(&self.tables.rows, self.extent, from, until, visit)
+        scan_rows(&self.tables.rows, self.extent, (from, until), None, visit)
     }
 
     fn get_local(&self, key: &[u8]) -> Result<Option<Bytes>, RowError> {
@@ -250,8 +317,8 @@ impl Rows for Writing<'_, '_> {
             &self.tables.local,
             self.extent,
             Area::Machine,
-            from,
-            until,
+            (from, until),
+            None,
             visit,
         )
     }
@@ -311,7 +378,7 @@ fn get(
     Ok(Some(Bytes::copy_from_slice(value)))
 }
 
-fn get_local(
+pub(super) fn get_local(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     extent: &Extent,
     area: Area,
@@ -320,23 +387,23 @@ fn get_local(
     get(table, Tag::Local, &extent.local_key(area, key))
 }
 
-fn scan_rows(
+pub(super) fn scan_rows(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     extent: &Extent,
-    from: &[u8],
-    until: &[u8],
+    (from, until): (&[u8], &[u8]),
+    give_up_at: Option<Instant>,
     visit: &mut Visit<'_>,
 ) -> Result<(), RowError> {
     let (from, until) = extent.range.clamp(from, until);
-    scan(table, Tag::Rows, from, until, visit)
+    scan(table, Tag::Rows, (from, until), give_up_at, visit)
 }
 
 fn scan_local(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     extent: &Extent,
     area: Area,
-    from: &[u8],
-    until: &[u8],
+    (from, until): (&[u8], &[u8]),
+    give_up_at: Option<Instant>,
     visit: &mut Visit<'_>,
 ) -> Result<(), RowError> {
     let from = extent.local_key(area, from);
@@ -345,7 +412,8 @@ fn scan_local(
     } else {
         extent.local_key(area, until)
     };
-    scan(table, Tag::Local, &from, Some(&until), &mut |key, value| {
+    let bounds = (from.as_slice(), Some(until.as_slice()));
+    scan(table, Tag::Local, bounds, give_up_at, &mut |key, value| {
         visit(key.get(LOCAL_PREFIX_LEN..).unwrap_or_default(), value)
     })
 }
@@ -353,14 +421,18 @@ fn scan_local(
 fn scan(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     tag: Tag,
-    from: &[u8],
-    until: Option<&[u8]>,
+    (from, until): (&[u8], Option<&[u8]>),
+    give_up_at: Option<Instant>,
     visit: &mut Visit<'_>,
 ) -> Result<(), RowError> {
     let Some(bounds) = bounds(from, until) else {
         return Ok(());
     };
-    for row in table.range::<&[u8]>(bounds).map_err(RowError::storage)? {
+    let rows = table.range::<&[u8]>(bounds).map_err(RowError::storage)?;
+    for (i, row) in rows.enumerate() {
+        if i % ROWS_PER_CLOCK == 0 && give_up_at.is_some_and(|at| at <= Instant::now()) {
+            return Err(RowError::TooSlow);
+        }
         let (key, value) = row.map_err(RowError::storage)?;
         let value = unseal(tag, key.value(), value.value()).ok_or_else(|| damaged(tag))?;
         if visit(key.value(), value).is_break() {
@@ -375,17 +447,20 @@ fn remove_some(
     from: &[u8],
     until: Option<&[u8]>,
     count: usize,
+    kept: Option<&[u8]>,
 ) -> Result<usize, RowError> {
     let Some(bounds) = bounds(from, until) else {
         return Ok(0);
     };
     let mut keys = Vec::new();
-    for row in table
-        .range::<&[u8]>(bounds)
-        .map_err(RowError::storage)?
-        .take(count)
-    {
-        keys.push(row.map_err(RowError::storage)?.0.value().to_vec());
+    for row in table.range::<&[u8]>(bounds).map_err(RowError::storage)? {
+        if keys.len() == count {
+            break;
+        }
+        let key = row.map_err(RowError::storage)?.0;
+        if kept != Some(key.value()) {
+            keys.push(key.value().to_vec());
+        }
     }
     for key in &keys {
         table.remove(key.as_slice()).map_err(RowError::storage)?;
@@ -404,7 +479,7 @@ fn bounds<'a>(from: &'a [u8], until: Option<&'a [u8]>) -> Option<Between<'a>> {
     }
 }
 
-const fn damaged(tag: Tag) -> RowError {
+pub(super) const fn damaged(tag: Tag) -> RowError {
     RowError::undecodable(match tag {
         Tag::Rows => "row",
         Tag::Local => "local row",
@@ -412,25 +487,4 @@ const fn damaged(tag: Tag) -> RowError {
         Tag::Meta => "log position",
         Tag::LocalStore => "configuration row",
     })
-}
-
-/// A key and its value.
-pub(super) type CopiedRow = (Vec<u8>, Vec<u8>);
-
-/// Collects rows for a step of a copy: at most `count`, from `from` on.
-pub(super) fn take_rows(
-    mut scan: impl FnMut(&[u8], &mut Visit<'_>) -> Result<(), RowError>,
-    from: &[u8],
-    count: usize,
-) -> Result<Vec<CopiedRow>, RowError> {
-    let mut taken = Vec::new();
-    scan(from, &mut |key, value| {
-        taken.push((key.to_vec(), value.to_vec()));
-        if taken.len() < count {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
-    })?;
-    Ok(taken)
 }

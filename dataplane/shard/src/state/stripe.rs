@@ -1,27 +1,29 @@
 //! A stripe: one state file and the thread that writes it.
 
-use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::storage::EntryResponder;
-use parking_lot::{Condvar, Mutex};
-use redb::{Durability, ReadTransaction, ReadableDatabase as _};
+use parking_lot::Mutex;
+use redb::{ReadTransaction, ReadableDatabase as _};
 use tokio::sync::{Notify, oneshot};
 
-use crate::database::{Disk, SharedDatabase};
+use crate::database::SharedDatabase;
+use crate::disk::Storage;
 use crate::error::{OpenError, RowError};
 use crate::fence::Fence;
 use crate::machine::StateMachine;
 use crate::raft_types::{SnapshotMeta, Types};
+use crate::range::{KeyRange, ShardId};
+use crate::state::applier::Applier;
+use crate::state::extents::{Birth, stored_extents};
 use crate::state::group::{Durable, Group};
-use crate::state::install;
-use crate::state::machine::SnapshotView;
-use crate::state::rows::{Extent, LOCAL, ROWS, Tables};
+use crate::state::install::{Installing, Mark};
+use crate::state::rows::{Extent, LOCAL, ROWS};
+use crate::state::spool::{Spool, SpoolWriter};
+use crate::workers::{Lane, Worker, Workers};
 
 /// When a stripe commits durably.
 #[derive(Debug, Clone, Copy)]
@@ -48,33 +50,34 @@ pub(super) enum Job {
     Install {
         group: Arc<Group>,
         meta: SnapshotMeta,
-        view: SnapshotView,
+        spool: Spool,
         done: Answer<()>,
     },
+    /// Removes every row of a group that is not, or no longer, in this file.
+    Clear { extent: Extent, done: Answer<()> },
 }
 
 /// A state file. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Stripe {
     shared: Arc<Shared>,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    /// Bounded: a group has one application at a time.
+    lane: Lane<Job>,
+    worker: Arc<Worker>,
 }
 
-struct Shared {
-    database: SharedDatabase,
-    fence: Fence,
-    groups: Mutex<Vec<Arc<Group>>>,
-    queue: Mutex<Queue>,
-    wake: Condvar,
+pub(super) struct Shared {
+    pub(super) database: SharedDatabase,
+    pub(super) storage: Storage,
+    /// Where spools are.
+    folder: PathBuf,
+    workers: Workers,
+    pub(super) fence: Fence,
+    pub(super) groups: Mutex<Vec<Arc<Group>>>,
+    /// Groups that splits made and that nobody has started yet.
+    pub(super) births: Mutex<Vec<Birth>>,
     /// Told after each checkpoint: the log may be purged.
-    advanced: Arc<Notify>,
-}
-
-/// Bounded: a group has one application at a time.
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    is_closed: bool,
+    pub(super) advanced: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Stripe {
@@ -86,36 +89,35 @@ impl std::fmt::Debug for Stripe {
 impl Stripe {
     /// Opens or makes a state file and starts its thread. Blocks.
     pub(crate) fn open(
-        disk: &dyn Disk,
+        storage: &Storage,
         path: &Path,
         cache_bytes: usize,
         policy: CheckpointPolicy,
+        workers: Workers,
         fence: Fence,
         advanced: Arc<Notify>,
     ) -> Result<Self, OpenError> {
-        let database = SharedDatabase::open(disk, path, cache_bytes)?;
+        let database = SharedDatabase::open(storage, path, cache_bytes)?;
         make_tables(&database)?;
         let shared = Arc::new(Shared {
             database,
+            storage: storage.clone(),
+            folder: path.parent().unwrap_or_else(|| Path::new("")).to_owned(),
+            workers,
             fence,
             groups: Mutex::default(),
-            queue: Mutex::default(),
-            wake: Condvar::new(),
+            births: Mutex::default(),
             advanced,
         });
-        let worker = Worker {
-            shared: Arc::clone(&shared),
-            policy,
-            dirty_bytes: 0,
-            dirty_since: None,
-        };
-        let thread = std::thread::Builder::new()
-            .name("tessera-state".into())
-            .spawn(move || worker.run())
+        let applier = Applier::new(Arc::clone(&shared), policy);
+        let lane = Lane::new(workers);
+        let worker = lane
+            .start("tessera-state", storage, applier)
             .map_err(|source| OpenError::io(path, source))?;
         Ok(Self {
             shared,
-            thread: Arc::new(Mutex::new(Some(thread))),
+            lane,
+            worker: Arc::new(worker),
         })
     }
 
@@ -123,16 +125,75 @@ impl Stripe {
         &self.shared.database
     }
 
-    /// Loads a group whose rows are in this file. Blocks. Before anything is applied here.
+    /// Loads a group whose rows are in this file, and finishes a snapshot that it was taking in.
+    /// Blocks. Nothing is applied to the group before.
     pub(crate) fn add_group(
         &self,
         extent: Extent,
         machine: Arc<dyn StateMachine>,
     ) -> Result<Arc<Group>, OpenError> {
         let txn = self.shared.begin_read()?;
-        let group = Arc::new(Group::load(extent, machine, txn)?);
+        let mut group = Arc::new(Group::load(extent, Arc::clone(&machine), Arc::clone(&txn))?);
+        match group.interrupted(&txn)? {
+            None => group.open_machine(&txn)?,
+            Some(mark) => {
+                drop(txn);
+                self.finish_install(&group, mark)?;
+                let txn = self.shared.begin_read()?;
+                group = Arc::new(Group::load(group.extent(), machine, txn)?);
+            }
+        }
         self.shared.groups.lock().push(Arc::clone(&group));
         Ok(group)
+    }
+
+    fn finish_install(&self, group: &Arc<Group>, mark: Mark) -> Result<(), OpenError> {
+        let shard = group.shard();
+        let (path, storage) = (self.shared.spool_path(shard), &self.shared.storage);
+        let spool = Spool::reopen(storage, &path, mark.len, mark.check)
+            .map_err(|source| OpenError::io(&path, source))?
+            .ok_or(OpenError::InterruptedInstall { shard })?;
+        let others = self.shared.other_ranges(shard);
+        let mut installing = Installing::new(Arc::clone(group), mark.meta, spool, &others)?;
+        let database = self.shared.database.get_open()?;
+        while !installing.step(&database)? {}
+        installing.adopt(&database)?;
+        let removed = installing.into_spool().remove(storage);
+        removed.map_err(|source| OpenError::io(path, source))
+    }
+
+    /// Groups that splits made since the last call.
+    pub(crate) fn take_births(&self) -> Vec<Birth> {
+        std::mem::take(&mut *self.shared.births.lock())
+    }
+
+    /// The groups in the file whose extent is in it too: those that were split or came from a
+    /// split or a snapshot. Blocks.
+    pub(crate) fn stored_extents(&self) -> Result<Vec<Extent>, RowError> {
+        stored_extents(&*self.shared.begin_read()?)
+    }
+
+    /// Lets go of a group, and removes its rows but those that other groups own. Durable on return.
+    pub(crate) async fn clear(&self, extent: Extent) -> io::Result<()> {
+        self.shared
+            .groups
+            .lock()
+            .retain(|group| group.shard() != extent.shard);
+        self.ask(|done| Job::Clear { extent, done }).await
+    }
+
+    /// Begins to keep a snapshot of `shard` that is received. Blocks.
+    pub(crate) fn begin_spool(&self, shard: ShardId) -> io::Result<SpoolWriter> {
+        SpoolWriter::begin(&self.shared.storage, &self.shared.spool_path(shard))
+    }
+
+    /// Makes it durable. Blocks.
+    pub(crate) fn finish_spool(&self, writer: SpoolWriter) -> io::Result<Spool> {
+        writer.finish(&self.shared.storage)
+    }
+
+    pub(crate) fn workers(&self) -> Workers {
+        self.shared.workers
     }
 
     /// Does a job and waits for its answer.
@@ -145,33 +206,23 @@ impl Stripe {
     }
 
     fn push(&self, job: Job) {
-        let mut queue = self.shared.queue.lock();
-        if queue.is_closed {
-            drop(queue);
+        if let Err(job) = self.lane.push(job, true) {
             job.fail("the state is closed");
-            return;
         }
-        queue.jobs.push_back(job);
-        drop(queue);
-        self.shared.wake.notify_one();
     }
 
-    /// Takes nothing any more; the thread does what is queued, commits durably and ends.
+    /// Takes nothing any more; the writer does what is queued, commits durably and ends.
     pub(crate) fn begin_close(&self) {
-        self.shared.queue.lock().is_closed = true;
-        self.shared.wake.notify_one();
+        self.lane.begin_close();
     }
 
-    /// Does what is queued, commits durably, ends the thread and closes the file. Blocks.
-    pub(crate) fn close(&self) {
+    /// Does what is queued, commits durably, ends the writer and closes the file.
+    pub(crate) async fn close(&self) {
         self.begin_close();
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
+        if let Err(panicked) = self.worker.join().await {
             self.shared
                 .fence
-                .trip("ending the state's thread", &"the thread panicked");
+                .trip("ending the state's writer", &panicked);
         }
         for group in self.shared.groups.lock().drain(..) {
             group.durable.lock().take();
@@ -181,217 +232,20 @@ impl Stripe {
 }
 
 impl Shared {
-    fn begin_read(&self) -> Result<Arc<ReadTransaction>, RowError> {
+    fn spool_path(&self, shard: ShardId) -> PathBuf {
+        self.folder.join(format!("spool-{shard}"))
+    }
+
+    /// The ranges of the other groups in this file.
+    pub(super) fn other_ranges(&self, shard: ShardId) -> Vec<Arc<KeyRange>> {
+        let groups = self.groups.lock();
+        let others = groups.iter().filter(|group| group.shard() != shard);
+        others.map(|group| group.extent().range).collect()
+    }
+
+    pub(super) fn begin_read(&self) -> Result<Arc<ReadTransaction>, RowError> {
         let database = self.database.get_open()?;
         Ok(Arc::new(database.begin_read().map_err(RowError::storage)?))
-    }
-
-    /// Everything queued; empty when `deadline` passed; `None` at the end.
-    fn next(&self, deadline: Option<Instant>) -> Option<VecDeque<Job>> {
-        let mut queue = self.queue.lock();
-        while queue.jobs.is_empty() && !queue.is_closed {
-            match deadline {
-                None => self.wake.wait(&mut queue),
-                Some(deadline) => {
-                    if self.wake.wait_until(&mut queue, deadline).timed_out() {
-                        break;
-                    }
-                }
-            }
-        }
-        let jobs = std::mem::take(&mut queue.jobs);
-        (!queue.is_closed || !jobs.is_empty()).then_some(jobs)
-    }
-}
-
-struct Worker {
-    shared: Arc<Shared>,
-    policy: CheckpointPolicy,
-    /// Bytes applied since the last durable commit, about.
-    dirty_bytes: usize,
-    dirty_since: Option<Instant>,
-}
-
-/// Entries of one group to apply, and whom to tell.
-struct Application {
-    group: Arc<Group>,
-    entries: Vec<EntryResponder<Types>>,
-    done: Answer<()>,
-}
-
-impl Worker {
-    fn run(mut self) {
-        while let Some(jobs) = self.shared.next(self.due_at()) {
-            self.work(jobs);
-            if self.due_at().is_some_and(|due| due <= Instant::now()) {
-                self.checkpoint_or_fence();
-            }
-        }
-        if self.dirty_since.is_some() {
-            self.checkpoint_or_fence();
-        }
-    }
-
-    fn checkpoint_or_fence(&mut self) {
-        if self.guarded("committing state", Self::checkpoint).is_err() {
-            // The node is fenced: there is nothing to be made durable any more.
-            self.dirty_since = None;
-        }
-    }
-
-    fn due_at(&self) -> Option<Instant> {
-        let since = self.dirty_since?;
-        let is_full = self.dirty_bytes >= self.policy.bytes;
-        Some(if is_full {
-            since
-        } else {
-            since + self.policy.interval
-        })
-    }
-
-    fn work(&mut self, jobs: VecDeque<Job>) {
-        let mut applications = Vec::new();
-        for job in jobs {
-            match job {
-                Job::Apply {
-                    group,
-                    entries,
-                    done,
-                } => {
-                    applications.push(Application {
-                        group,
-                        entries,
-                        done,
-                    });
-                }
-                Job::Snapshot {
-                    group,
-                    is_fresh,
-                    done,
-                } => {
-                    self.apply_all(std::mem::take(&mut applications));
-                    let durable = self.guarded("committing state", |worker| {
-                        worker.snapshot(&group, is_fresh)
-                    });
-                    answer(done, durable);
-                }
-                Job::Install {
-                    group,
-                    meta,
-                    view,
-                    done,
-                } => {
-                    self.apply_all(std::mem::take(&mut applications));
-                    let installed = self.guarded("installing a snapshot", |worker| {
-                        worker.install(&group, &meta, &view)
-                    });
-                    answer(done, installed);
-                }
-            }
-        }
-        self.apply_all(applications);
-    }
-
-    /// Runs `work` unless the node is fenced; an error or a panic fences it.
-    fn guarded<T>(
-        &mut self,
-        during: &'static str,
-        work: impl FnOnce(&mut Self) -> Result<T, RowError>,
-    ) -> Result<T, RowError> {
-        if self.shared.fence.is_tripped() {
-            return Err(RowError::Storage("the node is fenced".into()));
-        }
-        let worked = catch_unwind(AssertUnwindSafe(|| work(self)))
-            .unwrap_or_else(|_panic| Err(RowError::Storage("a panic".into())));
-        if let Err(error) = &worked {
-            self.shared.fence.trip(during, error);
-        }
-        worked
-    }
-
-    fn apply_all(&mut self, applications: Vec<Application>) {
-        if applications.is_empty() {
-            return;
-        }
-        let applied = self.guarded("applying", |worker| worker.apply_in_one(&applications));
-        match applied {
-            Ok(replies) => finish(applications, replies),
-            Err(error) => {
-                for application in applications {
-                    answer(application.done, Err(error.clone()));
-                }
-            }
-        }
-    }
-
-    /// One transaction for all; not durable, the log is.
-    fn apply_in_one(
-        &mut self,
-        applications: &[Application],
-    ) -> Result<Vec<Vec<crate::raft_types::BatchReply>>, RowError> {
-        let database = self.shared.database.get_open()?;
-        let mut txn = database.begin_write().map_err(RowError::storage)?;
-        txn.set_durability(Durability::None)
-            .map_err(RowError::storage)?;
-        let mut tables = Tables::open(&txn)?;
-        let replies = applications
-            .iter()
-            .map(|application| {
-                let entries = application.entries.iter().map(|(entry, _)| entry);
-                application.group.apply(&mut tables, entries)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        self.dirty_bytes += tables.touched_bytes;
-        drop(tables);
-        txn.commit().map_err(RowError::storage)?;
-        self.dirty_since.get_or_insert_with(Instant::now);
-        for application in applications {
-            application.group.machine.committed();
-        }
-        Ok(replies)
-    }
-
-    /// Makes everything applied durable.
-    fn checkpoint(&mut self) -> Result<(), RowError> {
-        let groups: Vec<_> = self.shared.groups.lock().clone();
-        // Let go of the pages that only the last snapshot held, so that this commit frees them.
-        for group in &groups {
-            group.durable.lock().take();
-        }
-        let database = self.shared.database.get_open()?;
-        let mut txn = database.begin_write().map_err(RowError::storage)?;
-        txn.set_durability(Durability::Immediate)
-            .map_err(RowError::storage)?;
-        txn.set_quick_repair(true);
-        txn.commit().map_err(RowError::storage)?;
-        self.dirty_bytes = 0;
-        self.dirty_since = None;
-        let txn = self.shared.begin_read()?;
-        for group in &groups {
-            group.set_durable(Arc::clone(&txn));
-        }
-        self.shared.advanced.notify_one();
-        Ok(())
-    }
-
-    fn snapshot(&mut self, group: &Group, is_fresh: bool) -> Result<Option<Durable>, RowError> {
-        if is_fresh && self.dirty_since.is_some() {
-            self.checkpoint()?;
-        }
-        Ok(group.durable.lock().clone())
-    }
-
-    fn install(
-        &mut self,
-        group: &Group,
-        meta: &SnapshotMeta,
-        view: &SnapshotView,
-    ) -> Result<(), RowError> {
-        install::install(&*self.shared.database.get_open()?, group, meta, view)?;
-        self.dirty_since.get_or_insert_with(Instant::now);
-        self.checkpoint()?;
-        let view = view_of(&self.shared, group)?;
-        group.machine.opened(&view)
     }
 }
 
@@ -399,30 +253,16 @@ impl Job {
     fn fail(self, text: &str) {
         let error = RowError::Storage(text.into());
         match self {
-            Self::Apply { done, .. } | Self::Install { done, .. } => answer(done, Err(error)),
+            Self::Apply { done, .. } | Self::Install { done, .. } | Self::Clear { done, .. } => {
+                answer(done, Err(error));
+            }
             Self::Snapshot { done, .. } => answer(done, Err(error)),
         }
     }
 }
 
-fn view_of(shared: &Shared, group: &Group) -> Result<crate::state::rows::View, RowError> {
-    crate::state::rows::View::now(&*shared.database.get_open()?, group.extent.clone())
-}
-
-/// Answers the proposals of applied entries, then Raft.
-fn finish(applications: Vec<Application>, replies: Vec<Vec<crate::raft_types::BatchReply>>) {
-    for (application, replies) in applications.into_iter().zip(replies) {
-        for ((_, responder), reply) in application.entries.into_iter().zip(replies) {
-            if let Some(responder) = responder {
-                responder.send(reply);
-            }
-        }
-        answer(application.done, Ok(()));
-    }
-}
-
 /// An asker that is gone no longer needs its answer.
-fn answer<T>(done: Answer<T>, result: Result<T, RowError>) {
+pub(super) fn answer<T>(done: Answer<T>, result: Result<T, RowError>) {
     drop(done.send(result.map_err(io::Error::other)));
 }
 

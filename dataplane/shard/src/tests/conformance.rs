@@ -9,12 +9,13 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 
 use super::kit::Counters;
-use crate::database::Files;
+use crate::disk::Storage;
 use crate::fence::Fence;
 use crate::log::{GroupLog, LogHandle, NodeLog};
 use crate::raft_types::Types;
 use crate::range::{StoreKind, initial_ranges};
 use crate::state::{CheckpointPolicy, Extent, StateHandle, Stripe};
+use crate::workers::Workers;
 
 struct Builder;
 
@@ -27,8 +28,8 @@ struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.log.close();
-        self.stripe.close();
+        self.log.begin_close();
+        self.stripe.begin_close();
     }
 }
 
@@ -36,26 +37,36 @@ impl StoreBuilder<Types, LogHandle, StateHandle, Guard> for Builder {
     async fn build(&self) -> Result<(Guard, LogHandle, StateHandle), StorageError<Types>> {
         let folder = tempfile::tempdir().unwrap();
         let fence = Fence::new();
-        let log =
-            NodeLog::open(&Files, &folder.path().join("log"), 1 << 20, fence.clone()).unwrap();
+        let log = NodeLog::open(
+            &Storage::Files,
+            &folder.path().join("log"),
+            1 << 20,
+            Workers::Threads,
+            fence.clone(),
+        )
+        .unwrap();
         let policy = CheckpointPolicy {
             interval: Duration::from_secs(5),
             bytes: 1 << 20,
         };
         let path = folder.path().join("state");
         let stripe = Stripe::open(
-            &Files,
+            &Storage::Files,
             &path,
             1 << 20,
             policy,
+            Workers::Threads,
             fence,
             Arc::new(Notify::new()),
         )
         .unwrap();
-        let record = initial_ranges(StoreKind::Dist, 1, 1).unwrap().remove(0);
+        let record = initial_ranges(StoreKind::Dist, 1, 1, &[])
+            .unwrap()
+            .remove(0);
         let extent = Extent {
             shard: record.shard,
             range: Arc::new(record.range),
+            epoch: record.epoch,
         };
         let group_log = GroupLog::load(&log, record.shard).unwrap();
         let group = stripe

@@ -4,14 +4,13 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::disk::TestDisk;
-use super::kit::{Counters, add, count, open, open_store, options, tenant};
+use super::kit::{Counters, add, count, open, open_on, open_store, options, tenant};
 use crate::{Engine, IDENTITY_RANDOM_LEN, NodeIdentity, OpenError, Scope, Store};
 
 /// Names the folder of the process that is to be killed.
@@ -145,7 +144,7 @@ async fn nothing_acknowledged_is_lost_in_a_power_cut() {
         let disk = TestDisk::new();
         let mut options = options(temp.path(), 1);
         options.checkpoint_interval = Duration::from_millis(3 * seed);
-        let engine = Engine::open_on(options, Arc::new(disk.clone())).unwrap();
+        let engine = open_on(options, &disk).unwrap();
         let store = open_store(&engine).await;
         let acknowledged = run_and_cut(&disk, store, temp.path(), seed).await;
         engine.shutdown().await;

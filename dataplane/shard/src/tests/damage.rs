@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::kit::{Counters, ECHO, add, copy_folder, key_of, open, options, tenant};
-use crate::database::Files;
+use crate::disk::Storage;
 use crate::fence::Fence;
 use crate::log::NodeLog;
-use crate::{Engine, OpenError, ReadError, RowError, Scope, StoreKind};
+use crate::{Engine, OpenError, ReadError, RowError, Scope, StoreKind, Workers};
 
 /// A value and a command that are found in a file.
 const MARK: [u8; 48] = *b"0123456789-marked-for-damage-9876543210-abcdefgh";
@@ -118,8 +118,15 @@ async fn a_flipped_bit_in_a_log_entry_stops_the_replay() {
     // redb verifies the pages of a file that was not closed. Close it, so that only the entry's own
     // checksum is left to see the flip.
     let path = damaged.join("log.redb");
-    let log = NodeLog::open(&Files, &path, 1 << 20, Fence::new()).unwrap();
-    log.close();
+    let log = NodeLog::open(
+        &Storage::Files,
+        &path,
+        1 << 20,
+        Workers::Threads,
+        Fence::new(),
+    )
+    .unwrap();
+    log.close().await;
     log.database().close();
     assert!(flip(&path, &MARK) > 0);
     let engine = Engine::open(options(&damaged, 2)).unwrap();

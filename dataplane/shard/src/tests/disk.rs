@@ -6,10 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-use redb::{Builder, Database, DatabaseError, StorageBackend};
 use tokio::sync::watch;
 
-use crate::database::Disk;
+use crate::{Disk, DiskFile};
 
 /// Bytes that a disk writes as one: a write that was not synced may be torn between them.
 const SECTOR: usize = 512;
@@ -34,6 +33,11 @@ struct State {
     holding: Option<&'static str>,
     /// Syncs of files whose name starts so fail.
     failing: Option<&'static str>,
+    /// Everything that was written and synced, in order; bytes by their checksum.
+    history: Vec<String>,
+    recording: Option<Recording>,
+    /// Bytes that all files may have together.
+    limit: Option<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -84,16 +88,82 @@ impl TestDisk {
         self.0.state.lock().failing = Some(prefix);
     }
 
+    /// From now on files may have so many bytes together; any number if none is given.
+    pub(super) fn set_limit(&self, limit: Option<usize>) {
+        self.0.state.lock().limit = limit;
+    }
+
+    /// Bytes of all files together.
+    pub(super) fn used(&self) -> usize {
+        self.0
+            .state
+            .lock()
+            .files
+            .values()
+            .map(|file| file.live.len())
+            .sum()
+    }
+
     /// Syncs of a file so far.
     pub(super) fn syncs(&self, name: &str) -> u64 {
         self.0.state.lock().files[name].syncs
     }
 
+    /// What the disk was asked to write and to sync, in this order.
+    pub(super) fn history(&self) -> Vec<String> {
+        self.0.state.lock().history.clone()
+    }
+
     /// What a power cut now leaves on disk: everything synced, and of the rest what `keep` says,
     /// sector by sector. Files of a running engine are left alone.
-    pub(super) fn cut(&self, folder: &Path, mut keep: impl FnMut() -> bool) {
-        let state = self.0.state.lock();
-        for (name, file) in &state.files {
+    pub(super) fn cut(&self, folder: &Path, keep: impl FnMut() -> bool) {
+        for (name, image) in self.0.state.lock().images(keep) {
+            std::fs::write(folder.join(name), image).unwrap();
+        }
+    }
+
+    /// From now on remembers what a power cut would leave, before and after each sync.
+    pub(super) fn record(&self, seed: u64) {
+        self.0.state.lock().recording = Some(Recording {
+            seed,
+            images: Vec::new(),
+        });
+    }
+
+    /// Every disk that was remembered.
+    pub(super) fn recorded(&self) -> Vec<Self> {
+        let recording = self.0.state.lock().recording.take();
+        let images = recording.map(|recording| recording.images);
+        images.into_iter().flatten().map(Self::of).collect()
+    }
+
+    fn of(images: Images) -> Self {
+        let disk = Self::new();
+        let files = images.into_iter().map(|(name, image)| {
+            let file = File {
+                live: image.clone(),
+                durable: image,
+                ..File::default()
+            };
+            (name, file)
+        });
+        disk.0.state.lock().files = files.collect();
+        disk
+    }
+}
+
+/// Files and what they hold.
+type Images = Vec<(String, Vec<u8>)>;
+
+#[derive(Debug)]
+struct Recording {
+    seed: u64,
+    images: Vec<Images>,
+}
+
+impl State {
+    fn images(&self, mut keep: impl FnMut() -> bool) -> Images {
+        let image_of = |file: &File, keep: &mut dyn FnMut() -> bool| {
             let mut image = file.durable.clone();
             for change in &file.unsynced {
                 match change {
@@ -111,20 +181,52 @@ impl TestDisk {
                     }
                 }
             }
-            std::fs::write(folder.join(name), image).unwrap();
-        }
+            image
+        };
+        let files = self.files.iter();
+        files
+            .map(|(name, file)| (name.clone(), image_of(file, &mut keep)))
+            .collect()
+    }
+
+    fn remember(&mut self) {
+        let Some(mut recording) = self.recording.take() else {
+            return;
+        };
+        let random = &mut recording.seed;
+        let images = self.images(|| {
+            *random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            *random >> 63 == 1
+        });
+        recording.images.push(images);
+        self.recording = Some(recording);
     }
 }
 
 impl Disk for TestDisk {
-    fn open(&self, path: &Path, builder: &Builder) -> Result<Database, DatabaseError> {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let name = name_of(path);
         self.0.state.lock().files.entry(name.clone()).or_default();
-        builder.create_with_backend(Backend {
+        Ok(Box::new(Backend {
             disk: Arc::clone(&self.0),
             name,
-        })
+        }))
     }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.0.state.lock().files.contains_key(&name_of(path)))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.state.lock().files.remove(&name_of(path));
+        Ok(())
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
 #[derive(Debug)]
@@ -143,7 +245,7 @@ impl Backend {
     }
 }
 
-impl StorageBackend for Backend {
+impl DiskFile for Backend {
     fn len(&self) -> io::Result<u64> {
         Ok(self.with(|file| file.live.len()) as u64)
     }
@@ -159,14 +261,19 @@ impl StorageBackend for Backend {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let len = index(len);
-        self.with(|file| {
-            file.live.resize(len, 0);
-            file.unsynced.push(Change::Len(len));
-        });
+        let mut state = self.disk.state.lock();
+        let all: usize = state.files.values().map(|file| file.live.len()).sum();
+        let limit = state.limit;
+        let file = state.files.get_mut(&self.name).unwrap();
+        if limit.is_some_and(|limit| all - file.live.len() + len > limit) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        file.live.resize(len, 0);
+        file.unsynced.push(Change::Len(len));
         Ok(())
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state.lock();
         while self.is(state.holding) {
             self.disk.held.send_modify(|held| *held += 1);
@@ -176,6 +283,8 @@ impl StorageBackend for Backend {
         if self.is(state.failing) {
             return Err(io::Error::other("the disk failed"));
         }
+        state.history.push(format!("{} synced", self.name));
+        state.remember();
         let file = state.files.get_mut(&self.name).unwrap();
         for change in std::mem::take(&mut file.unsynced) {
             match change {
@@ -184,10 +293,18 @@ impl StorageBackend for Backend {
             }
         }
         file.syncs += 1;
+        state.remember();
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let check = crc32fast::hash(data);
+        let asked = format!(
+            "{} at {offset}: {} bytes {check:08x}",
+            self.name,
+            data.len()
+        );
+        self.disk.state.lock().history.push(asked);
         let offset = index(offset);
         self.with(|file| {
             write_at(&mut file.live, offset, data);

@@ -37,9 +37,8 @@ async fn what_was_proposed_is_read_and_is_there_after_a_reopening() {
         .sum();
     assert_eq!(rows, 256, "each machine saw its own range's rows");
     assert_eq!(add(&store, tenant(3), b"a").await, 3);
-    let read = store
-        .shard_for(tenant(3), b"a")
-        .read_linearizable(|rows| rows.get(&key_of(tenant(3), b"a")));
+    let shard = store.shard_for(tenant(3), b"a");
+    let read = shard.read_linearizable(|rows| rows.get(&key_of(tenant(3), b"a")));
     assert_eq!(
         read.await.unwrap().as_deref(),
         Some(&3u64.to_le_bytes()[..])
@@ -84,10 +83,11 @@ async fn propose_batch(
         proposer,
         number,
         time_ms: 5_000,
+        epoch: 1,
     };
     let parts = commands.iter().map(|command| (Scope::Group, *command));
     let batch = EncodedBatch::new(&header, parts, 0);
-    shard.replica.raft.client_write(batch).await.unwrap().data
+    shard.replica().raft.client_write(batch).await.unwrap().data
 }
 
 fn counts(counts: &[u64]) -> BatchReply {
@@ -104,41 +104,41 @@ async fn a_repeated_batch_changes_nothing_and_is_answered_as_before_also_after_a
     let shard = store.shard_for(tenant(1), b"");
     let applied = &shard.machine().applied;
     assert_eq!(
-        propose_batch(shard, 7, 1, 1, &[b"x", b"x", b"y"]).await,
+        propose_batch(&shard, 7, 1, 1, &[b"x", b"x", b"y"]).await,
         counts(&[1, 2, 1])
     );
     assert_eq!(
-        propose_batch(shard, 7, 1, 1, &[b"x", b"x", b"y"]).await,
+        propose_batch(&shard, 7, 1, 1, &[b"x", b"x", b"y"]).await,
         counts(&[1, 2, 1])
     );
     assert_eq!(
-        propose_batch(shard, 7, 1, 3, &[b"x"]).await,
+        propose_batch(&shard, 7, 1, 3, &[b"x"]).await,
         BatchReply::Gap { expected: 2 }
     );
-    assert_eq!(propose_batch(shard, 7, 1, 2, &[b"x"]).await, counts(&[3]));
+    assert_eq!(propose_batch(&shard, 7, 1, 2, &[b"x"]).await, counts(&[3]));
     assert_eq!(applied.load(Ordering::Relaxed), 4);
     let large = [ECHO, &vec![0; ANSWERS_BYTES_MAX]].concat();
     assert!(matches!(
-        propose_batch(shard, 7, 1, 3, &[&large]).await,
+        propose_batch(&shard, 7, 1, 3, &[&large]).await,
         BatchReply::Answers(_)
     ));
     assert_eq!(
-        propose_batch(shard, 7, 1, 3, &[&large]).await,
+        propose_batch(&shard, 7, 1, 3, &[&large]).await,
         BatchReply::Forgotten
     );
     engine.shutdown().await;
 
     let (engine, store) = open(temp.path(), 2).await;
     let shard = store.shard_for(tenant(1), b"");
-    assert_eq!(propose_batch(shard, 7, 1, 2, &[b"x"]).await, counts(&[3]));
-    assert_eq!(propose_batch(shard, 7, 1, 4, &[b"x"]).await, counts(&[4]));
+    assert_eq!(propose_batch(&shard, 7, 1, 2, &[b"x"]).await, counts(&[3]));
+    assert_eq!(propose_batch(&shard, 7, 1, 4, &[b"x"]).await, counts(&[4]));
     assert_eq!(
-        propose_batch(shard, 7, 2, 1, &[b"x"]).await,
+        propose_batch(&shard, 7, 2, 1, &[b"x"]).await,
         counts(&[5]),
         "its next life"
     );
     assert_eq!(
-        propose_batch(shard, 7, 1, 5, &[b"x"]).await,
+        propose_batch(&shard, 7, 1, 5, &[b"x"]).await,
         BatchReply::Stale
     );
     engine.shutdown().await;
@@ -282,7 +282,7 @@ async fn the_log_is_purged_to_what_is_durable_and_a_restart_replays_only_the_res
     let shard = store.shard_for(tenant(1), b"");
     let mut added = 0;
     while shard
-        .replica
+        .replica()
         .state
         .log
         .purged()
@@ -291,7 +291,7 @@ async fn the_log_is_purged_to_what_is_durable_and_a_restart_replays_only_the_res
         add(&store, tenant(1), &u64::to_le_bytes(added % 100)).await;
         added += 1;
     }
-    let (purged, applied) = positions(shard);
+    let (purged, applied) = positions(&shard);
     let copy = temp.path().join("copy");
     copy_folder(&folder, &copy);
     engine.shutdown().await;
@@ -315,7 +315,7 @@ async fn the_log_is_purged_to_what_is_durable_and_a_restart_replays_only_the_res
 
 /// The purged and the applied index of a shard.
 fn positions(shard: &Shard<Counters>) -> (u64, u64) {
-    let state = &shard.replica.state;
+    let state = &shard.replica().state;
     (
         state.log.purged().unwrap(),
         state.group.applied().0.unwrap().index,
@@ -330,7 +330,7 @@ async fn a_state_that_ends_before_the_log_begins_is_refused() {
     let engine = Engine::open(options).unwrap();
     let store = open_store(&engine).await;
     let shard = store.shard_for(tenant(1), b"");
-    while shard.replica.state.log.purged().is_none() {
+    while shard.replica().state.log.purged().is_none() {
         add(&store, tenant(1), b"a").await;
     }
     engine.shutdown().await;
@@ -355,7 +355,7 @@ async fn a_shard_keeps_its_engine_alive_and_ranges_are_made_once() {
     let (engine, store) = open(temp.path(), 1).await;
     drop(engine);
     assert_eq!(add(&store, tenant(1), b"a").await, 1);
-    let ids: Vec<_> = store.shards().map(Shard::id).collect();
+    let ids: Vec<_> = store.shards().map(|shard| shard.id()).collect();
     assert_eq!(ids.len(), 4);
     let copy = temp.path().join("copy");
     copy_folder(temp.path(), &copy);
@@ -364,7 +364,10 @@ async fn a_shard_keeps_its_engine_alive_and_ranges_are_made_once() {
         .open_store(StoreKind::Inbox, 9, |_| Counters::default())
         .await
         .unwrap();
-    assert_eq!(store.shards().map(Shard::id).collect::<Vec<_>>(), ids);
+    assert_eq!(
+        store.shards().map(|shard| shard.id()).collect::<Vec<_>>(),
+        ids
+    );
     assert_eq!(count(&store, tenant(1), b"a"), 1);
     engine.shutdown().await;
 }
@@ -451,8 +454,8 @@ fn a_key_is_routed_to_the_one_shard_whose_range_has_it() {
         let key = key_of(tenant, &rest);
         let owners: Vec<_> = store
             .shards()
-            .filter(|shard| shard.replica.extent.range.contains(&key))
-            .map(Shard::id)
+            .filter(|shard| shard.replica().state.group.extent().range.contains(&key))
+            .map(|shard| shard.id())
             .collect();
         prop_assert_eq!(owners, vec![store.shard_for(tenant, &rest).id()]);
     });

@@ -11,16 +11,17 @@ use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
 use openraft::type_config::TypeConfigExt as _;
 
 use super::disk::TestDisk;
-use super::kit::{Counters, FOREIGN, PANIC, add, count, open_store, options, tenant};
+use super::kit::{Counters, FOREIGN, PANIC, add, count, open_on, open_store, options, tenant};
+use crate::disk::Storage;
 use crate::fence::Fence;
 use crate::log::{GroupLog, LogHandle, NodeLog};
 use crate::raft_types::{Types, Vote};
-use crate::{Engine, ProposeError, ReadError, Scope, ShardId, Store};
+use crate::{Engine, ProposeError, ReadError, Scope, ShardId, Store, Workers};
 
 const LOG: &str = "log.redb";
 
-async fn open_on(disk: &TestDisk, folder: &std::path::Path) -> (Engine, Store<Counters>) {
-    let engine = Engine::open_on(options(folder, 1), Arc::new(disk.clone())).unwrap();
+async fn open_in(disk: &TestDisk, folder: &std::path::Path) -> (Engine, Store<Counters>) {
+    let engine = open_on(options(folder, 1), disk).unwrap();
     let store = open_store(&engine).await;
     (engine, store)
 }
@@ -28,7 +29,7 @@ async fn open_on(disk: &TestDisk, folder: &std::path::Path) -> (Engine, Store<Co
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proposal_is_answered_only_after_its_entry_is_synced() {
     let (temp, disk) = (tempfile::tempdir().unwrap(), TestDisk::new());
-    let (engine, store) = open_on(&disk, temp.path()).await;
+    let (engine, store) = open_in(&disk, temp.path()).await;
     for _ in 0..20 {
         let before = disk.syncs(LOG);
         disk.hold("log");
@@ -56,7 +57,8 @@ async fn a_proposal_is_answered_only_after_its_entry_is_synced() {
 async fn a_vote_is_given_only_after_it_and_every_append_before_it_are_synced() {
     let (temp, disk) = (tempfile::tempdir().unwrap(), TestDisk::new());
     let path = temp.path().join(LOG);
-    let log = NodeLog::open(&disk, &path, 1 << 20, Fence::new()).unwrap();
+    let storage = Storage::Other(Arc::new(disk.clone()));
+    let log = NodeLog::open(&storage, &path, 1 << 20, Workers::Threads, Fence::new()).unwrap();
     let group = GroupLog::load(&log, ShardId::from_u64(1)).unwrap();
     let (mut handle, mut voter) = (LogHandle(Arc::clone(&group)), LogHandle(group));
     disk.hold("log");
@@ -83,13 +85,13 @@ async fn a_vote_is_given_only_after_it_and_every_append_before_it_are_synced() {
     voting.await.unwrap();
     assert!(flushed.await.unwrap().is_ok(), "the append came first");
     assert_eq!(handle.read_vote().await.unwrap(), Some(vote));
-    log.close();
+    log.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_gathers_during_a_sync_shares_the_next_one() {
     let (temp, disk) = (tempfile::tempdir().unwrap(), TestDisk::new());
-    let (engine, store) = open_on(&disk, temp.path()).await;
+    let (engine, store) = open_in(&disk, temp.path()).await;
     disk.hold("log");
     let first = store
         .shard_for(tenant(0), b"")
@@ -124,14 +126,13 @@ async fn what_gathers_during_a_sync_shares_the_next_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_sync_of_the_log_fences_the_whole_node() {
     let (temp, disk) = (tempfile::tempdir().unwrap(), TestDisk::new());
-    let (engine, store) = open_on(&disk, temp.path()).await;
+    let (engine, store) = open_in(&disk, temp.path()).await;
     assert_eq!(add(&store, tenant(200), b"a").await, 1);
     let mut fenced = engine.fenced();
     assert!(fenced.borrow().is_none());
     disk.fail("log");
-    let failed = store
-        .shard_for(tenant(0), b"a")
-        .propose(Scope::Tenant(tenant(0)), "a".into());
+    let shard = store.shard_for(tenant(0), b"a");
+    let failed = shard.propose(Scope::Tenant(tenant(0)), "a".into());
     assert_eq!(failed.await, Err(ProposeError::Fenced));
     let cause = fenced
         .wait_for(Option::is_some)
@@ -160,13 +161,12 @@ async fn a_failed_checkpoint_fences_the_node() {
     let (temp, disk) = (tempfile::tempdir().unwrap(), TestDisk::new());
     let mut options = options(temp.path(), 1);
     options.checkpoint_interval = Duration::from_millis(1);
-    let engine = Engine::open_on(options, Arc::new(disk.clone())).unwrap();
+    let engine = open_on(options, &disk).unwrap();
     let store = open_store(&engine).await;
     disk.fail("state");
     let mut fenced = engine.fenced();
-    let answer = store
-        .shard_for(tenant(1), b"a")
-        .propose(Scope::Tenant(tenant(1)), "a".into());
+    let shard = store.shard_for(tenant(1), b"a");
+    let answer = shard.propose(Scope::Tenant(tenant(1)), "a".into());
     // It may be answered before the checkpoint fails: it is in the log.
     let answered = answer.await;
     assert!(
@@ -187,7 +187,7 @@ async fn a_failed_checkpoint_fences_the_node() {
 async fn a_panic_and_a_write_outside_the_scope_stop_the_node_and_change_nothing() {
     for command in [PANIC, FOREIGN] {
         let (temp, disk) = (tempfile::tempdir().unwrap(), TestDisk::new());
-        let (engine, store) = open_on(&disk, temp.path()).await;
+        let (engine, store) = open_in(&disk, temp.path()).await;
         let shard = store.shard_for(tenant(1), b"");
         let answer = shard.propose(Scope::Tenant(tenant(1)), Bytes::from_static(command));
         assert_eq!(answer.await, Err(ProposeError::Fenced));
@@ -199,7 +199,7 @@ async fn a_panic_and_a_write_outside_the_scope_stop_the_node_and_change_nothing(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_finishes_what_was_taken() {
     let (temp, disk) = (tempfile::tempdir().unwrap(), TestDisk::new());
-    let (engine, store) = open_on(&disk, temp.path()).await;
+    let (engine, store) = open_in(&disk, temp.path()).await;
     disk.hold("log");
     let shard = store.shard_for(tenant(1), b"a");
     let submit = || {
@@ -223,7 +223,7 @@ async fn a_shutdown_finishes_what_was_taken() {
     assert_eq!(refused.err(), Some(ProposeError::Closed));
     assert_eq!(shard.read(|_| Ok(())), Err(ReadError::Closed));
     // The disk is in memory; the same files again.
-    let engine = Engine::open_on(options(temp.path(), 2), Arc::new(disk.clone())).unwrap();
+    let engine = open_on(options(temp.path(), 2), &disk).unwrap();
     let store = open_store(&engine).await;
     assert_eq!(count(&store, tenant(1), b"a"), 100);
     engine.shutdown().await;

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use tessera_tenancy::{ClusterId, Incarnation, NodeId, TenantId};
 
+use super::disk::TestDisk;
 use crate::{
-    ApplyContext, Engine, EngineOptions, RowError, Rows, RowsMut, Scope, ShardId, StateMachine,
-    Store, StoreKind,
+    ApplyContext, Engine, EngineOptions, OpenError, RowError, Rows, RowsMut, Scope, ShardId,
+    StateMachine, Store, StoreKind,
 };
 
 /// Adds to named counters. A command is the key; its answer the counter after it, eight bytes.
@@ -32,6 +33,11 @@ pub(super) const PANIC: &[u8] = b"panic";
 /// A command that answers with a value of its own.
 pub(super) const ECHO: &[u8] = b"echo";
 
+/// A command that stores what follows its name of eight bytes.
+pub(super) const FILL: &[u8] = b"fill";
+/// A command that removes what was stored under the name that follows.
+pub(super) const ERASE: &[u8] = b"erase";
+
 impl StateMachine for Counters {
     fn apply(
         &self,
@@ -48,6 +54,17 @@ impl StateMachine for Counters {
         assert!(command != PANIC, "told to panic");
         if command.starts_with(ECHO) {
             return Ok(Bytes::copy_from_slice(command));
+        }
+        if let Scope::Tenant(tenant) = scope {
+            if let Some(rest) = command.strip_prefix(FILL) {
+                let (name, value) = rest.split_at(8);
+                rows.put(&key_of(tenant, name), value)?;
+                return Ok(Bytes::new());
+            }
+            if let Some(name) = command.strip_prefix(ERASE) {
+                rows.delete(&key_of(tenant, name))?;
+                return Ok(Bytes::new());
+            }
         }
         match scope {
             Scope::Group => {
@@ -97,6 +114,12 @@ pub(super) fn options(folder: &Path, incarnation: u64) -> EngineOptions {
     let cluster = ClusterId::from_bytes([9; 16]);
     let clock = Arc::new(|| 1_000);
     EngineOptions::new(folder, NodeId(1), cluster, Incarnation(incarnation), clock)
+}
+
+/// Opens an engine on a made-up disk.
+pub(super) fn open_on(mut options: EngineOptions, disk: &TestDisk) -> Result<Engine, OpenError> {
+    options.seams.disk = Some(Arc::new(disk.clone()));
+    Engine::open(options)
 }
 
 pub(super) async fn open_store(engine: &Engine) -> Store<Counters> {

@@ -1,0 +1,164 @@
+//! Who is in a group: learner → voter → removed, one change at a time, by its leader.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use openraft::ChangeMembers;
+use openraft::error::{ChangeMembershipError, ClientWriteError, Fatal, RaftError};
+use openraft::impls::EmptyNode;
+use tessera_tenancy::NodeId;
+
+use crate::error::ChangeError;
+use crate::peer::CallError;
+use crate::raft_types::Types;
+use crate::replica::Replica;
+use crate::wire::Request;
+
+/// How long a change of members may take before its caller is told that it is unknown. Nothing is
+/// undone: it may still take effect.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The members of a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Members {
+    /// They decide, in the order of their ids. During a change, those of before and after.
+    pub voters: Vec<NodeId>,
+    /// They follow the log and decide nothing.
+    pub learners: Vec<NodeId>,
+}
+
+/// A change of the members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    AddLearner(NodeId),
+    Promote(NodeId),
+    Remove(NodeId),
+}
+
+impl Replica {
+    /// The members as this node knows them.
+    pub(crate) fn members(&self) -> Members {
+        Members {
+            voters: self.raft.voter_ids().map(NodeId).collect(),
+            learners: self.raft.learner_ids().map(NodeId).collect(),
+        }
+    }
+
+    pub(crate) async fn add_learner(&self, node: NodeId) -> Result<(), ChangeError> {
+        self.change(Change::AddLearner(node)).await
+    }
+
+    pub(crate) async fn promote(&self, node: NodeId) -> Result<(), ChangeError> {
+        self.change(Change::Promote(node)).await
+    }
+
+    /// Removes a member, then tells it so; one that cannot be told keeps its files until it is.
+    pub(crate) async fn remove(&self, node: NodeId) -> Result<(), ChangeError> {
+        if node == self.link.link.node {
+            return Err(ChangeError::Leads { node });
+        }
+        self.change(Change::Remove(node)).await?;
+        let (_, members) = self.state.group.applied();
+        let since = members.log_id().as_ref().map_or(0, |id| id.index);
+        let told: Result<(), CallError> = self
+            .link
+            .call_member(node, &Request::Retire(since), self.timing.election_max)
+            .await;
+        if let Err(error) = told {
+            tracing::info!(%node, %error, "a removed replica was not told");
+        }
+        Ok(())
+    }
+
+    async fn change(&self, change: Change) -> Result<(), ChangeError> {
+        let Ok(_changing) = self.changing.try_lock() else {
+            return Err(ChangeError::InProgress);
+        };
+        let changing = self.raft.change_membership(self.resolve(change)?, false);
+        match tokio::time::timeout(CHANGE_TIMEOUT, changing).await {
+            Ok(Ok(_done)) => Ok(()),
+            Ok(Err(error)) => Err(self.change_error(error, change)),
+            Err(_late) => Err(ChangeError::Unavailable),
+        }
+    }
+
+    fn resolve(&self, change: Change) -> Result<ChangeMembers<u64, EmptyNode>, ChangeError> {
+        let members = self.members();
+        match change {
+            Change::AddLearner(node) => {
+                let nodes = BTreeMap::from([(node.0, EmptyNode {})]);
+                Ok(ChangeMembers::AddNodes(nodes))
+            }
+            Change::Promote(node) => Ok(ChangeMembers::AddVoterIds(BTreeSet::from([node.0]))),
+            Change::Remove(node) if members.voters.contains(&node) => {
+                Ok(ChangeMembers::RemoveVoters(BTreeSet::from([node.0])))
+            }
+            Change::Remove(node) if members.learners.contains(&node) => {
+                Ok(ChangeMembers::RemoveNodes(BTreeSet::from([node.0])))
+            }
+            Change::Remove(node) => Err(ChangeError::NotMember { node }),
+        }
+    }
+
+    fn change_error(
+        &self,
+        error: RaftError<Types, ClientWriteError<Types>>,
+        change: Change,
+    ) -> ChangeError {
+        let (Change::AddLearner(node) | Change::Promote(node) | Change::Remove(node)) = change;
+        match error {
+            RaftError::Fatal(fatal) => self.ended_change(&fatal),
+            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+                ChangeError::NotLeader {
+                    leader: forward.leader_id.map(NodeId),
+                }
+            }
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => match error {
+                ChangeMembershipError::InProgress(_)
+                | ChangeMembershipError::UncommittedLeaderLog(_) => ChangeError::InProgress,
+                ChangeMembershipError::EmptyMembership(_)
+                | ChangeMembershipError::LearnerNotFound(_)
+                | ChangeMembershipError::UnsupportedMembershipTransition(_)
+                | ChangeMembershipError::NodeMetadataChanged(_) => ChangeError::NotMember { node },
+            },
+            RaftError::APIError(
+                ClientWriteError::LogEntryDiscarded(_) | ClientWriteError::PreconditionFailed(_),
+            ) => ChangeError::Unavailable,
+        }
+    }
+
+    pub(crate) fn ended_change(&self, _fatal: &Fatal<Types>) -> ChangeError {
+        if self.fence.is_tripped() {
+            ChangeError::Fenced
+        } else {
+            ChangeError::Closed
+        }
+    }
+
+    /// Hands leadership to another voter, and waits until it leads.
+    pub(crate) async fn transfer_leader(&self, to: NodeId) -> Result<(), ChangeError> {
+        let leader = self.raft.current_leader().await.map(NodeId);
+        if leader != Some(self.link.link.node) {
+            return Err(ChangeError::NotLeader { leader });
+        }
+        if !self.members().voters.contains(&to) {
+            return Err(ChangeError::NotMember { node: to });
+        }
+        let triggered = self.raft.trigger().transfer_leader(to.0).await;
+        triggered.map_err(|fatal| self.ended_change(&fatal))?;
+        // It leads once it confirms a read.
+        let within = self.timing.election_max;
+        let asked = async {
+            loop {
+                let confirmed: Result<u64, CallError> =
+                    self.link.call(to, &Request::ReadIndex, within).await;
+                if confirmed.is_ok() {
+                    return;
+                }
+                tokio::time::sleep(self.timing.heartbeat / 2).await;
+            }
+        };
+        let led = tokio::time::timeout(within * 2, asked).await;
+        led.map_err(|_late| ChangeError::Unavailable)
+    }
+}

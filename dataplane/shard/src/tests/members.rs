@@ -1,0 +1,186 @@
+//! Members come and go, and those that are far behind get a snapshot.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tessera_tenancy::NodeId;
+
+use super::cluster::{Cluster, until};
+use super::determinism::simulate;
+use super::kit::{Counters, ECHO, ERASE, FILL, count, key_of, tenant};
+use crate::{ChangeError, Members, Scope, Shard};
+
+fn ids(numbers: &[u64]) -> Vec<NodeId> {
+    numbers.iter().copied().map(NodeId).collect()
+}
+
+impl Cluster {
+    /// The shard of tenant 7 on its leader.
+    pub(super) async fn led(&self) -> (u64, Shard<Counters>) {
+        let leader = self.leader(*self.nodes.keys().next().unwrap(), 7).await;
+        (leader, self.shard(leader, 7).await)
+    }
+
+    /// Adds counters until the leader's log begins after the first of them.
+    pub(super) async fn add_until_purged(&self) -> u64 {
+        let (leader, shard) = self.led().await;
+        let from = shard.replica().state.log.purged();
+        let mut added = 0u64;
+        while shard.replica().state.log.purged() <= from.max(Some(20)) {
+            self.add(leader, 7, &added.to_le_bytes()).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            added += 1;
+        }
+        added
+    }
+
+    /// Waits until `node` has applied what the leader has, and compares all counters.
+    pub(super) async fn assert_same(&self, node: u64, names: u64) {
+        let (leader, _) = self.led().await;
+        for name in 0..names {
+            let expected = self.count(leader, 7, &name.to_le_bytes()).await;
+            let name = name.to_le_bytes();
+            until(|| {
+                let store = &self.nodes[&node].store;
+                let shard = store.find_shard(tenant(7), b"")?;
+                let is_installing = shard.replica().state.group.is_installing();
+                (!is_installing && count(store, tenant(7), &name) == expected).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+#[test]
+fn a_learner_gets_a_snapshot_becomes_a_voter_leads_and_leaves() {
+    simulate(async {
+        let mut cluster = Cluster::simulated(11);
+        cluster.begin(&[1, 2], 1).await;
+        let names = cluster.add_until_purged().await;
+        cluster.start(3).await;
+        let (leader, shard) = cluster.led().await;
+        let other = 3 - leader;
+        shard.add_learner(NodeId(3)).await.unwrap();
+        cluster.assert_same(3, names).await;
+        let members = Members {
+            voters: ids(&[1, 2]),
+            learners: ids(&[3]),
+        };
+        assert_eq!(shard.members(), members);
+        shard.promote(NodeId(3)).await.unwrap();
+        assert_eq!(shard.members().voters, ids(&[1, 2, 3]));
+        shard.transfer_leader(NodeId(3)).await.unwrap();
+        let refused = shard.remove(NodeId(other)).await;
+        assert_eq!(
+            refused,
+            Err(ChangeError::NotLeader {
+                leader: Some(NodeId(3))
+            })
+        );
+
+        let shard = cluster.shard(3, 7).await;
+        let own = shard.remove(NodeId(3)).await;
+        assert_eq!(own, Err(ChangeError::Leads { node: NodeId(3) }));
+        let nobody = shard.remove(NodeId(8)).await;
+        assert_eq!(nobody, Err(ChangeError::NotMember { node: NodeId(8) }));
+        shard.remove(NodeId(other)).await.unwrap();
+        assert_eq!(shard.members().voters, ids(&[leader.min(3), leader.max(3)]));
+        let store = &cluster.nodes[&other].store;
+        assert!(
+            store.find_shard(tenant(7), b"").is_none(),
+            "its replica is gone"
+        );
+        cluster.add(3, 7, b"without it").await;
+        // It may come back: with what it missed, and nothing of what it had.
+        shard.add_learner(NodeId(other)).await.unwrap();
+        cluster.assert_same(other, names).await;
+        cluster.assert_one_digest(7, b"").await;
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn one_change_at_a_time() {
+    simulate(async {
+        let mut cluster = Cluster::simulated(12);
+        cluster.begin(&[1, 2, 3], 1).await;
+        cluster.add(1, 7, b"a").await;
+        let (_, shard) = cluster.led().await;
+        cluster.start(4).await;
+        cluster.start(5).await;
+        let (first, second) =
+            tokio::join!(shard.add_learner(NodeId(4)), shard.add_learner(NodeId(5)));
+        assert_eq!((first, second), (Ok(()), Err(ChangeError::InProgress)));
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_replica_past_the_kept_log_gets_a_snapshot_that_resumes_after_a_crash_at_any_sync() {
+    simulate(async {
+        let mut cluster = Cluster::simulated(13);
+        cluster.laggard_log_bytes_max = 0;
+        cluster.begin(&[1, 2, 3], 1).await;
+        // Node 3 has rows that the snapshot has no longer, and ends while others go on.
+        cluster.add(3, 7, b"old").await;
+        let gone = Bytes::from([FILL, b"12345678", b"rest"].concat());
+        let shard = cluster.shard(3, 7).await;
+        shard.propose(Scope::Tenant(tenant(7)), gone).await.unwrap();
+        let key = key_of(tenant(7), b"12345678");
+        until(|| shard.read(|rows| rows.get(&key)).unwrap()).await;
+        drop(shard);
+        let leader = cluster.leader(1, 7).await;
+        if leader == 3 {
+            let shard = cluster.shard(3, 7).await;
+            shard.transfer_leader(NodeId(1)).await.unwrap();
+        }
+        cluster.stop(3).await;
+        let large = Bytes::from([ECHO, &vec![7; 300_000]].concat());
+        let (_, shard) = cluster.led().await;
+        let erase = Bytes::from([ERASE, b"12345678"].concat());
+        let erased = shard.propose(Scope::Tenant(tenant(7)), erase).await;
+        erased.unwrap();
+        for _ in 0..8 {
+            shard
+                .propose(Scope::Tenant(tenant(7)), large.clone())
+                .await
+                .unwrap();
+        }
+        for name in 0..3000u64 {
+            let command = Bytes::copy_from_slice(&name.to_le_bytes());
+            drop(shard.submit(Scope::Tenant(tenant(7)), command).unwrap());
+        }
+        let names = cluster.add_until_purged().await;
+        let disk = cluster.disk(3);
+        disk.record(5);
+        cluster.start(3).await;
+        cluster.assert_same(3, names).await;
+        let spooled = disk
+            .history()
+            .into_iter()
+            .any(|asked| asked.starts_with("spool-"));
+        assert!(spooled, "it got a snapshot");
+        cluster.assert_one_digest(7, b"").await;
+        let images = disk.recorded();
+        assert!(images.len() > 6, "{} syncs", images.len());
+        for (i, image) in images.into_iter().enumerate() {
+            // All begin anew: a running leader remembers what node 3 had on its later disk.
+            for node in 1..=3 {
+                cluster.stop(node).await;
+            }
+            cluster.set_disk(3, image);
+            for node in 1..=3 {
+                cluster.start(node).await;
+            }
+            cluster.assert_same(3, 1).await;
+            assert_eq!(
+                cluster.count(3, 7, &2999u64.to_le_bytes()).await,
+                1,
+                "image {i}"
+            );
+            assert_eq!(cluster.count(3, 7, b"old").await, 1, "image {i}");
+            cluster.assert_one_digest(7, b"").await;
+        }
+        cluster.end().await;
+    });
+}
