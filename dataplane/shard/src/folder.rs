@@ -8,8 +8,9 @@ use parking_lot::Mutex;
 
 use crate::error::OpenError;
 
-/// The storage format that this version writes, and the newest that it reads.
-pub(crate) const FORMAT: u32 = 1;
+/// The storage format that this version writes, and the newest that it reads. 2 has epochs in batches
+/// and key ranges; what 1 wrote is read as it is.
+pub(crate) const FORMAT: u32 = 2;
 const LOCK_FILE: &str = "lock";
 const FORMAT_FILE: &str = "format";
 const FORMAT_WORDS: &str = "tessera shard storage";
@@ -65,9 +66,7 @@ fn check_format(folder: &Path) -> Result<(), OpenError> {
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let text = format!("{FORMAT_WORDS} {FORMAT}\n");
-            return write_durably(&path, text.as_bytes())
-                .map_err(|source| OpenError::io(path, source));
+            return write_format(&path);
         }
         Err(source) => return Err(OpenError::io(path, source)),
     };
@@ -81,12 +80,19 @@ fn check_format(folder: &Path) -> Result<(), OpenError> {
             found,
             supported: FORMAT,
         }),
+        // From here on the folder may hold what the older version does not read.
+        Some(found) if found < FORMAT => write_format(&path),
         Some(_) => Ok(()),
         None => {
             let source = io::Error::new(io::ErrorKind::InvalidData, "not a storage format");
             Err(OpenError::io(path, source))
         }
     }
+}
+
+fn write_format(path: &Path) -> Result<(), OpenError> {
+    let text = format!("{FORMAT_WORDS} {FORMAT}\n");
+    write_durably(path, text.as_bytes()).map_err(|source| OpenError::io(path, source))
 }
 
 /// Replaces a file as a whole: on return the new content is on disk under its name, and a crash
@@ -126,6 +132,16 @@ mod tests {
     }
 
     #[test]
+    fn an_older_format_is_taken_over_and_the_older_version_is_kept_away() {
+        let temp = tempfile::tempdir().unwrap();
+        let format = temp.path().join(FORMAT_FILE);
+        fs::write(&format, format!("{FORMAT_WORDS} 1\n")).unwrap();
+        drop(Folder::open(temp.path()).unwrap());
+        let now = fs::read_to_string(&format).unwrap();
+        assert_eq!(now, format!("{FORMAT_WORDS} {FORMAT}\n"));
+    }
+
+    #[test]
     fn a_newer_format_is_refused_by_name_and_a_foreign_file_too() {
         let temp = tempfile::tempdir().unwrap();
         drop(Folder::open(temp.path()).unwrap());
@@ -135,8 +151,8 @@ mod tests {
         assert!(matches!(
             error,
             OpenError::NewerFormat {
-                found: 2,
-                supported: 1,
+                found: 3,
+                supported: 2,
                 ..
             }
         ));

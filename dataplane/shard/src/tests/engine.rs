@@ -217,13 +217,13 @@ async fn a_folder_is_refused_to_other_nodes_clusters_and_past_lives() {
         Engine::open(other),
         Err(OpenError::Foreign { .. })
     ));
-    std::fs::write(temp.path().join("format"), "tessera shard storage 2\n").unwrap();
+    std::fs::write(temp.path().join("format"), "tessera shard storage 3\n").unwrap();
     let newer = Engine::open(options(temp.path(), 6));
     assert!(matches!(
         newer,
         Err(OpenError::NewerFormat {
-            found: 2,
-            supported: 1,
+            found: 3,
+            supported: 2,
             ..
         })
     ));
