@@ -357,18 +357,30 @@ fn check_plain(text: &[u8]) -> Result<(), FilterError> {
     let (words, tail) = text.as_chunks();
     let mut at = 0;
     for word in words {
-        let mut found = wildcards(*word);
-        while found != 0 {
-            check_wildcard(text, at + bytes_before(found))?;
-            found &= found - 1;
-        }
+        check_wildcards(text, at, wildcards(*word))?;
         at += word.len();
     }
-    for byte in tail {
-        if matches!(byte, b'+' | b'#') {
-            check_wildcard(text, at)?;
+    match text.last_chunk() {
+        // The bytes of the last word that were looked at are shifted out.
+        Some(word) if !tail.is_empty() => {
+            let found = wildcards(*word) >> (8 * (word.len() - tail.len()));
+            check_wildcards(text, at, found)
         }
-        at += 1;
+        Some(_) => Ok(()),
+        None => {
+            let mut word = [0; 8];
+            word[..tail.len()].copy_from_slice(tail);
+            check_wildcards(text, at, wildcards(word))
+        }
+    }
+}
+
+/// Checks the wildcards of the word that begins at that place.
+#[inline]
+fn check_wildcards(text: &[u8], at: usize, mut found: u64) -> Result<(), FilterError> {
+    while found != 0 {
+        check_wildcard(text, at + bytes_before(found))?;
+        found &= found - 1;
     }
     Ok(())
 }
@@ -401,7 +413,36 @@ fn check_wildcard(text: &[u8], at: usize) -> Result<(), FilterError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes_before, wildcards};
+    use super::{FilterError, bytes_before, check_plain, check_wildcard, wildcards};
+
+    #[test]
+    fn a_wildcard_is_checked_wherever_it_stands_in_texts_of_one_to_three_words() {
+        for len in 1..=24 {
+            for (at, next) in (0..len).flat_map(|at| [0, 1, 8].map(|step| (at, at + step))) {
+                for (one, other) in [(b'+', b'#'), (b'#', b'+'), (b'+', b'/'), (b'/', b'#')] {
+                    let mut text = vec![b'/'; len];
+                    text[at] = one;
+                    if let Some(byte) = text.get_mut(next) {
+                        *byte = other;
+                    }
+                    for beside in [None, at.checked_sub(1)] {
+                        if let Some(beside) = beside {
+                            text[beside] = b'x';
+                        }
+                        let wanted = byte_by_byte(&text);
+                        assert_eq!(check_plain(&text), wanted, "{}", text.escape_ascii());
+                    }
+                }
+            }
+        }
+    }
+
+    fn byte_by_byte(text: &[u8]) -> Result<(), FilterError> {
+        let is_wildcard = |at: &usize| matches!(text[*at], b'+' | b'#');
+        (0..text.len())
+            .filter(is_wildcard)
+            .try_for_each(|at| check_wildcard(text, at))
+    }
 
     #[test]
     fn wildcards_of_a_word_are_found_where_they_stand_whatever_stands_beside_them() {

@@ -3,7 +3,7 @@
 /// Bounds on what a peer may send. Each is checked before what it bounds is read or allocated.
 ///
 /// Worst case of memory for one connection: one packet of [`Self::packet_bytes_max`] in the read
-/// buffer, and [`Self::filters_max`] filters of some 150 bytes beside it.
+/// buffer, and [`Self::filters_max`] filters of some 160 bytes beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeLimits {
     /// Bytes of a packet, fixed header included. Default [`Self::PACKET_BYTES_MAX`]. A larger one

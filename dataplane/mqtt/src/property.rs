@@ -49,8 +49,14 @@ pub(crate) fn split_field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// A field of at most 65,535 bytes behind its two-byte length.
 #[inline]
 pub(crate) fn put_field(out: &mut BytesMut, field: &[u8]) {
+    out.put_u16(field_len(field));
+    out.extend_from_slice(field);
+}
+
+/// The length of a field of at most 65,535 bytes.
+#[inline]
+pub(crate) fn field_len(field: &[u8]) -> u16 {
     let len = u16::try_from(field.len());
     debug_assert!(len.is_ok(), "checked when it was made");
-    out.put_u16(len.unwrap_or_default());
-    out.extend_from_slice(field);
+    len.unwrap_or_default()
 }

@@ -65,7 +65,15 @@ pub(crate) fn varint_bytes(value: u32) -> [u8; 4] {
 pub(crate) fn put_varint(out: &mut BytesMut, value: u32) {
     match u8::try_from(value) {
         Ok(byte) if byte < 0x80 => out.put_u8(byte),
-        _ => out.extend_from_slice(&varint_bytes(value)[..varint_len(value)]),
+        _ => put_long_varint(out, value),
+    }
+}
+
+#[inline(never)]
+fn put_long_varint(out: &mut BytesMut, value: u32) {
+    match varint_bytes(value) {
+        [first, second, ..] if value < 0x4000 => out.put_slice(&[first, second]),
+        bytes => out.put_slice(&bytes[..varint_len(value)]),
     }
 }
 
@@ -77,9 +85,21 @@ pub(crate) fn put_packet(
     first_byte: u8,
     body: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
+    put_packet_of_about(out, first_byte, 0, body)
+}
+
+/// As [`put_packet`], of a body that is expected to have so many bytes. Only one that takes another
+/// length field than was expected moves.
+#[inline]
+pub(crate) fn put_packet_of_about(
+    out: &mut BytesMut,
+    first_byte: u8,
+    expected_len: usize,
+    body: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
     let start = out.len();
     out.put_u8(first_byte);
-    let result = put_prefixed(out, body);
+    let result = put_prefixed_of_about(out, expected_len, body);
     if result.is_err() {
         out.truncate(start);
     }
@@ -94,19 +114,41 @@ pub(crate) fn put_prefixed(
     out: &mut BytesMut,
     body: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
+    put_prefixed_of_about(out, 0, body)
+}
+
+#[inline]
+fn put_prefixed_of_about(
+    out: &mut BytesMut,
+    expected_len: usize,
+    body: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
     let start = out.len();
-    out.put_u8(0);
+    put_varint(out, checked_len(expected_len).unwrap_or(VARINT_MAX));
+    let body_start = out.len();
     body(out)?;
-    let len = out.len() - start - 1;
-    let value = checked_len(len)?;
-    let (bytes, prefix) = (varint_bytes(value), varint_len(value));
-    if prefix > 1 {
-        out.put_bytes(0, prefix - 1);
-        out.copy_within(start + 1..start + 1 + len, start + prefix);
-        out[start + 1..start + prefix].copy_from_slice(&bytes[1..prefix]);
+    let value = checked_len(out.len() - body_start)?;
+    match u8::try_from(value) {
+        Ok(byte @ ..0x80) if body_start == start + 1 => out[start] = byte,
+        _ => put_long_prefix(out, start, body_start, value),
     }
-    out[start] = bytes[0];
     Ok(())
+}
+
+/// Writes the length of what stands from `body_start` on at `start`; moves the body if it must.
+#[inline(never)]
+fn put_long_prefix(out: &mut BytesMut, start: usize, body_start: usize, value: u32) {
+    let (prefix, end) = (varint_len(value), out.len());
+    let moved_start = start + prefix;
+    if moved_start != body_start {
+        let moved_end = end - body_start + moved_start;
+        out.resize(end.max(moved_end), 0);
+        out.copy_within(body_start..end, moved_start);
+        out.truncate(moved_end);
+    }
+    for (place, byte) in out[start..moved_start].iter_mut().zip(varint_bytes(value)) {
+        *place = byte;
+    }
 }
 
 /// A length that a variable byte integer can say.
@@ -166,5 +208,34 @@ pub(crate) fn put_text_property(out: &mut BytesMut, identifier: u8, text: Option
 
 /// The user properties of a packet.
 pub(crate) fn put_user_properties(out: &mut BytesMut, properties: &UserProperties) {
-    out.extend_from_slice(properties.as_bytes());
+    if !properties.is_empty() {
+        out.extend_from_slice(properties.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut as _, BytesMut};
+
+    use super::{put_packet_of_about, put_varint};
+
+    #[test]
+    fn a_packet_is_the_same_whatever_length_was_expected() {
+        let lengths = [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152];
+        for len in lengths {
+            let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(len).collect();
+            let mut wanted = BytesMut::from(&b"~\x82"[..]);
+            put_varint(&mut wanted, u32::try_from(len).unwrap());
+            wanted.put_slice(&bytes);
+            for expected_len in lengths.into_iter().chain([usize::MAX]) {
+                let mut out = BytesMut::from("~");
+                put_packet_of_about(&mut out, 0x82, expected_len, |out| {
+                    out.put_slice(&bytes);
+                    Ok(())
+                })
+                .unwrap();
+                assert!(out == wanted, "{len} bytes, expected {expected_len}");
+            }
+        }
+    }
 }

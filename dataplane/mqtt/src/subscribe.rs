@@ -10,7 +10,8 @@ use crate::property;
 use crate::reason::{ReasonCode, v3_suback_code};
 use crate::scan::{MISPLACED, SUBSCRIPTION_ID_ZERO};
 use crate::sink::{
-    check_not_empty, put_packet, put_prefixed, put_text_property, put_user_properties, put_varint,
+    check_not_empty, put_packet, put_packet_of_about, put_prefixed, put_text_property,
+    put_user_properties, put_varint,
 };
 use crate::text::MqttString;
 use crate::user_properties::UserProperties;
@@ -201,7 +202,7 @@ pub(crate) fn decode(frame: Bytes, context: Context<'_>) -> Result<Subscribe, Fa
         return Err(Fault::protocol("there is no topic filter"));
     }
     let (filters_max, levels_max) = (context.limits.filters_max, context.limits.topic_levels_max);
-    let filters = count_filters(body.rest()).min(filters_max);
+    let filters = expected_filters(body.rest()).min(filters_max);
     subscribe.filters.reserve_exact(filters);
     while !body.is_empty() {
         let text = body.string(NOT_A_FILTER)?;
@@ -210,8 +211,12 @@ pub(crate) fn decode(frame: Bytes, context: Context<'_>) -> Result<Subscribe, Fa
         let has_room = subscribe.filters.len() < filters_max;
         if has_room && matches!(shape, Shape::Plain) {
             // Built where it stays: moving it would cost more than reading it.
-            let sent = SentFilter::plain(text);
-            subscribe.filters.push(SubscribeFilter { sent, options });
+            subscribe
+                .filters
+                .extend(std::iter::once_with(|| SubscribeFilter {
+                    sent: SentFilter::plain(text),
+                    options,
+                }));
             continue;
         }
         let sent = SentFilter::of(shape, text, levels_max);
@@ -227,14 +232,10 @@ pub(crate) fn decode(frame: Bytes, context: Context<'_>) -> Result<Subscribe, Fa
     Ok(subscribe)
 }
 
-/// Filters in a payload, as far as it is well formed: sizes the list.
-fn count_filters(mut payload: &[u8]) -> usize {
-    let mut count = 0;
-    while let Some((_, [_options, rest @ ..])) = property::split_field(payload) {
-        count += 1;
-        payload = rest;
-    }
-    count
+/// Filters in a payload, if all are as long as the first. Sizes the list without walking over the
+/// payload twice; if it is wrong, the list grows, or has room to spare.
+fn expected_filters(payload: &[u8]) -> usize {
+    property::split_field(payload).map_or(0, |(first, _)| payload.len() / (3 + first.len()))
 }
 
 /// What is said of a filter that is no UTF-8 string.
@@ -245,10 +246,19 @@ pub(crate) fn encode(
     version: ProtocolVersion,
     out: &mut BytesMut,
 ) -> Result<(), EncodeError> {
-    check_not_empty(subscribe.filters.len(), PacketType::Subscribe)?;
-    put_packet(out, PacketType::Subscribe.first_byte(), |out| {
+    let packet = PacketType::Subscribe;
+    let Some((first, others)) = subscribe.filters.split_first() else {
+        return Err(EncodeError::Empty(packet));
+    };
+    // As if all were as long as the first.
+    let expected_len = (3 + first.text().len()) * subscribe.filters.len();
+    put_packet_of_about(out, packet.first_byte(), expected_len, |out| {
         out.put_u16(subscribe.packet_id.get());
-        if version.is_v5() {
+        let has_properties =
+            subscribe.subscription_id.is_some() | !subscribe.user_properties.is_empty();
+        if version.is_v5() && !has_properties {
+            out.put_u8(0);
+        } else if version.is_v5() {
             put_prefixed(out, |out| {
                 if let Some(id) = subscribe.subscription_id {
                     out.put_u8(property::SUBSCRIPTION_ID);
@@ -258,15 +268,31 @@ pub(crate) fn encode(
                 Ok(())
             })?;
         }
-        for filter in &subscribe.filters {
-            property::put_field(out, filter.text().as_bytes());
-            out.put_u8(match version {
-                ProtocolVersion::V5 => filter.options.as_u8(),
-                ProtocolVersion::V31 | ProtocolVersion::V311 => filter.options.qos.as_u8(),
-            });
-        }
+        put_filters(out, first, others, version);
         Ok(())
     })
+}
+
+/// Writes each filter behind its length and before its options. The options of one and the length
+/// of the next are one append: each costs as much as what it appends.
+fn put_filters(
+    out: &mut BytesMut,
+    first: &SubscribeFilter,
+    others: &[SubscribeFilter],
+    version: ProtocolVersion,
+) {
+    // Below MQTT 5 only the QoS.
+    let options_mask = if version.is_v5() { 0xFF } else { 0b11 };
+    property::put_field(out, first.text().as_bytes());
+    let mut options = first.options.as_u8() & options_mask;
+    for filter in others {
+        let text = filter.text().as_bytes();
+        let [high, low] = property::field_len(text).to_be_bytes();
+        out.put_slice(&[options, high, low]);
+        out.put_slice(text);
+        options = filter.options.as_u8() & options_mask;
+    }
+    out.put_u8(options);
 }
 
 pub(crate) fn decode_suback(frame: Bytes, context: Context<'_>) -> Result<SubAck, Fault> {

@@ -245,6 +245,7 @@ fn check_utf8_slowly(bytes: &[u8]) -> Result<(), StringError> {
 }
 
 /// Whether every byte is U+0001 to U+007F.
+#[inline(always)]
 fn is_plain_ascii(bytes: &[u8]) -> bool {
     !any_byte(bytes, |byte| (byte == 0) | !byte.is_ascii())
 }

@@ -24,9 +24,8 @@ pub(crate) fn encode(
     check(connect, version)?;
     put_packet(out, PacketType::Connect.first_byte(), |out| {
         put_field(out, version.protocol_name().as_bytes());
-        out.put_u8(version.level());
-        out.put_u8(flags(connect));
-        out.put_u16(connect.keep_alive_seconds);
+        let [high, low] = connect.keep_alive_seconds.to_be_bytes();
+        out.put_slice(&[version.level(), flags(connect), high, low]);
         if version.is_v5() {
             put_prefixed(out, |out| put_properties(out, connect))?;
         }

@@ -1,14 +1,15 @@
-//! Encoding PUBLISH: lengths first, then one field after the other.
+//! Encoding PUBLISH: lengths first, then one field after the other. What has no property, which is
+//! nearly every message, takes a shorter way to the same bytes: [`put_plain`].
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{Publish, PublishHeader, TopicAliasUse};
+use super::{Publish, PublishHeader, PublishTopic, TopicAliasUse};
 use crate::error::EncodeError;
 use crate::message::Message;
 use crate::property;
 use crate::sink::{checked_len, put_u16_property, put_u32_property, put_varint, varint_len};
 use crate::topic::TopicName;
-use crate::values::{ProtocolVersion, Qos, SubscriptionId};
+use crate::values::{PacketId, ProtocolVersion, Qos, SubscriptionId};
 
 /// Appends one delivery of a message; gives the bytes written. Copies, but allocates only if `out`
 /// must grow.
@@ -22,9 +23,15 @@ pub fn encode_publish(
     message: &Message,
     header: &PublishHeader<'_>,
 ) -> Result<usize, EncodeError> {
-    let body = Body::of(message, header);
-    let lengths = Lengths::of(version, &body, header)?;
-    Ok(put(out, lengths, &body, header))
+    let has_properties = header.topic_alias.is_some()
+        | header.expiry_seconds.is_some()
+        | !header.subscription_ids.is_empty()
+        | !message.properties.is_empty();
+    if version.is_v5() && !has_properties {
+        let (flags, packet_id) = (Flags::of(header), header.packet_id);
+        return put_plain(out, flags, packet_id, &message.topic, &message.payload);
+    }
+    put_any(out, version, &Body::of(message, header), header)
 }
 
 /// The bytes that [`encode_publish`] would write, to be held against a Maximum Packet Size.
@@ -36,11 +43,40 @@ pub fn encoded_publish_len(
     message: &Message,
     header: &PublishHeader<'_>,
 ) -> Result<usize, EncodeError> {
-    Ok(Lengths::of(version, &Body::of(message, header), header)?.packet_len())
+    Ok(packet_len(
+        Lengths::of(version, &Body::of(message, header), header)?.remaining,
+    ))
 }
 
 /// Encodes a packet of the model.
 pub(crate) fn encode(
+    publish: &Publish,
+    version: ProtocolVersion,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let has_properties = publish.expiry_seconds.is_some()
+        | !publish.subscription_ids.is_empty()
+        | !publish.properties.is_empty();
+    match &publish.topic {
+        PublishTopic::Name(topic) if version.is_v5() && !has_properties => {
+            let flags = Flags {
+                qos: publish.qos,
+                retain: publish.retain,
+                dup: publish.dup,
+            };
+            put_plain(out, flags, publish.packet_id, topic, &publish.payload).map(|_| ())
+        }
+        PublishTopic::Name(_) | PublishTopic::Define { .. } | PublishTopic::Alias(_) => {
+            encode_any(publish, version, out)
+        }
+    }
+}
+
+/// Not as rare as it says: told that it is, the compiler makes one straight line of [`put_plain`],
+/// whose appends are calls otherwise.
+#[cold]
+#[inline(never)]
+fn encode_any(
     publish: &Publish,
     version: ProtocolVersion,
     out: &mut BytesMut,
@@ -62,9 +98,65 @@ pub(crate) fn encode(
         properties: publish.properties.as_bytes(),
         payload: &publish.payload,
     };
-    let lengths = Lengths::of(version, &body, &header)?;
-    put(out, lengths, &body, &header);
-    Ok(())
+    put_any(out, version, &body, &header).map(|_| ())
+}
+
+/// Writes a PUBLISH of MQTT 5 by topic name without a property; gives its length.
+#[inline(always)]
+fn put_plain(
+    out: &mut BytesMut,
+    flags: Flags,
+    packet_id: Option<PacketId>,
+    topic: &TopicName,
+    payload: &[u8],
+) -> Result<usize, EncodeError> {
+    flags.check(packet_id)?;
+    let topic = topic.as_bytes();
+    let packet_id_len = if packet_id.is_some() { 2 } else { 0 };
+    let remaining = checked_len(2 + topic.len() + packet_id_len + 1 + payload.len())?;
+    let len = packet_len(remaining);
+    out.reserve(len);
+    put_head(out, flags, remaining, topic);
+    match packet_id.map(|id| id.get().to_be_bytes()) {
+        Some([high, low]) => out.put_slice(&[high, low, 0]),
+        None => out.put_u8(0),
+    }
+    out.extend_from_slice(payload);
+    Ok(len)
+}
+
+/// What the lower half of the first byte says.
+#[derive(Debug, Clone, Copy)]
+struct Flags {
+    qos: Qos,
+    retain: bool,
+    dup: bool,
+}
+
+impl Flags {
+    const fn of(header: &PublishHeader<'_>) -> Self {
+        Self {
+            qos: header.qos,
+            retain: header.retain,
+            dup: header.dup,
+        }
+    }
+
+    /// Whether there is a packet identifier where the QoS wants one, and DUP only there.
+    #[inline]
+    fn check(self, packet_id: Option<PacketId>) -> Result<(), EncodeError> {
+        let qos = self.qos;
+        let acknowledged = qos != Qos::AtMostOnce;
+        if packet_id.is_some() != acknowledged || (self.dup && !acknowledged) {
+            return Err(EncodeError::PacketId { qos });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn first_byte(self) -> u8 {
+        0x30 | u8::from(self.dup) << 3 | self.qos.as_u8() << 1 | u8::from(self.retain)
+    }
 }
 
 /// The bytes of a PUBLISH that are copied as they are.
@@ -102,12 +194,8 @@ impl Lengths {
         body: &Body<'_>,
         header: &PublishHeader<'_>,
     ) -> Result<Self, EncodeError> {
-        let qos = header.qos;
-        let acknowledged = qos != Qos::AtMostOnce;
-        if header.packet_id.is_some() != acknowledged || (header.dup && !acknowledged) {
-            return Err(EncodeError::PacketId { qos });
-        }
-        let packet_id = if acknowledged { 2 } else { 0 };
+        Flags::of(header).check(header.packet_id)?;
+        let packet_id = if header.packet_id.is_some() { 2 } else { 0 };
         let others = 2 + body.topic.len() + packet_id + body.payload.len();
         if version.is_v5() {
             let len = properties_bytes(body, header);
@@ -126,11 +214,12 @@ impl Lengths {
             })
         }
     }
+}
 
-    fn packet_len(self) -> usize {
-        let remaining = usize::try_from(self.remaining).unwrap_or(usize::MAX);
-        1 + varint_len(self.remaining) + remaining
-    }
+/// Of the whole packet.
+#[inline]
+fn packet_len(remaining: u32) -> usize {
+    1 + varint_len(remaining) + usize::try_from(remaining).unwrap_or(usize::MAX)
 }
 
 #[inline]
@@ -153,25 +242,18 @@ fn subscription_ids_bytes(ids: &[SubscriptionId]) -> usize {
     ids.iter().map(|id| 1 + varint_len(id.get())).sum()
 }
 
-/// Writes a packet; gives its length.
+/// Writes any PUBLISH; gives its length.
 #[inline(always)]
-fn put(out: &mut BytesMut, lengths: Lengths, body: &Body<'_>, header: &PublishHeader<'_>) -> usize {
-    let len = lengths.packet_len();
+fn put_any(
+    out: &mut BytesMut,
+    version: ProtocolVersion,
+    body: &Body<'_>,
+    header: &PublishHeader<'_>,
+) -> Result<usize, EncodeError> {
+    let lengths = Lengths::of(version, body, header)?;
+    let len = packet_len(lengths.remaining);
     out.reserve(len);
-    let flags = u8::from(header.dup) << 3 | header.qos.as_u8() << 1 | u8::from(header.retain);
-    let first = 0x30 | flags;
-    let topic_len = u16::try_from(body.topic.len()).unwrap_or_default();
-    let [high, low] = topic_len.to_be_bytes();
-    match u8::try_from(lengths.remaining) {
-        // Each append costs as much as what it appends.
-        Ok(remaining @ ..0x80) => out.put_slice(&[first, remaining, high, low]),
-        _ => {
-            out.put_u8(first);
-            put_varint(out, lengths.remaining);
-            out.put_u16(topic_len);
-        }
-    }
-    out.put_slice(body.topic);
+    put_head(out, Flags::of(header), lengths.remaining, body.topic);
     if let Some(id) = header.packet_id {
         out.put_u16(id.get());
     }
@@ -189,7 +271,25 @@ fn put(out: &mut BytesMut, lengths: Lengths, body: &Body<'_>, header: &PublishHe
         }
     }
     out.extend_from_slice(body.payload);
-    len
+    Ok(len)
+}
+
+/// Writes what every PUBLISH begins with.
+#[inline(always)]
+fn put_head(out: &mut BytesMut, flags: Flags, remaining: u32, topic: &[u8]) {
+    let first = flags.first_byte();
+    let topic_len = u16::try_from(topic.len()).unwrap_or_default();
+    let [high, low] = topic_len.to_be_bytes();
+    match u8::try_from(remaining) {
+        // Each append costs as much as what it appends.
+        Ok(remaining @ ..0x80) => out.extend_from_slice(&[first, remaining, high, low]),
+        _ => {
+            out.put_u8(first);
+            put_varint(out, remaining);
+            out.put_u16(topic_len);
+        }
+    }
+    out.extend_from_slice(topic);
 }
 
 /// Writes the properties that are not forwarded. By value, so that they need not lie in memory.
@@ -209,5 +309,53 @@ fn put_properties(
     for id in subscription_ids {
         out.put_u8(property::SUBSCRIPTION_ID);
         put_varint(out, id.get());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::{Body, Flags, PublishHeader, put_any, put_plain};
+    use crate::message::Message;
+    use crate::topic::TopicName;
+    use crate::values::{PacketId, ProtocolVersion, Qos};
+
+    #[test]
+    fn the_short_way_writes_and_refuses_what_the_long_way_does() {
+        let topic = TopicName::try_from("a/b").unwrap();
+        let ids = [None, PacketId::new(0x1234)];
+        let lengths = [
+            0, 1, 121, 122, 123, 16_376, 16_377, 16_379, 2_097_145, 2_097_147,
+        ];
+        for (qos, dup) in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]
+            .map(|qos| [(qos, false), (qos, true)])
+            .concat()
+        {
+            for (packet_id, len) in ids.map(|id| lengths.map(|len| (id, len))).concat() {
+                let message = Message::new(topic.clone(), vec![b'x'; len]);
+                let header = PublishHeader {
+                    qos,
+                    dup,
+                    retain: len % 2 == 1,
+                    packet_id,
+                    ..PublishHeader::default()
+                };
+                let (mut short, mut long) = (BytesMut::from("~"), BytesMut::from("~"));
+                let body = Body::of(&message, &header);
+                assert_eq!(
+                    put_plain(
+                        &mut short,
+                        Flags::of(&header),
+                        packet_id,
+                        &topic,
+                        body.payload
+                    ),
+                    put_any(&mut long, ProtocolVersion::V5, &body, &header),
+                    "{header:?} {len}"
+                );
+                assert!(short == long, "{header:?} {len}");
+            }
+        }
     }
 }
