@@ -171,4 +171,18 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn topics_of_one_hash_have_an_alias_each() {
+        // A pair that collides in 32-bit FNV-1a, and its published value of one letter.
+        assert_eq!(hash(b"costarring"), hash(b"liquid"));
+        assert_eq!(hash(b"a"), 0xE40C_292C);
+        let mut aliases = Aliases::new(4);
+        for (name, alias) in [("first", 1), ("costarring", 2), ("liquid", 3), ("last", 4)] {
+            assert_eq!(send(&mut aliases, name), Choice::Define(number(alias)));
+        }
+        for (name, alias) in [("liquid", 3), ("last", 4), ("costarring", 2), ("first", 1)] {
+            assert_eq!(send(&mut aliases, name), Choice::Known(number(alias)));
+        }
+    }
 }

@@ -114,3 +114,54 @@ impl Queue {
         self.bytes = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tessera_mqtt::TopicName;
+
+    fn queued(payload_bytes: usize) -> Queued {
+        let topic = TopicName::try_from("t").unwrap_or_else(|error| panic!("{error}"));
+        Queued {
+            message: Message::new(topic, vec![0; payload_bytes]),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            dup: false,
+            sequence: None,
+            subscription_ids: SubscriptionIds::new(),
+            expiry_seconds: None,
+            since: Duration::ZERO,
+        }
+    }
+
+    /// What a message of that payload and the topic `t` is charged.
+    const fn charge(payload_bytes: usize) -> usize {
+        payload_bytes + 1 + QUEUED_MESSAGE_BYTES
+    }
+
+    #[test]
+    fn a_message_is_charged_its_bytes_and_a_fixed_amount() {
+        let mut queue = Queue::new(10, usize::MAX);
+        assert!(queue.is_empty());
+        queue.push(queued(100));
+        queue.push(queued(7));
+        assert_eq!(queue.bytes(), charge(100) + charge(7));
+        assert!(!queue.is_empty());
+        queue.pop();
+        assert_eq!((queue.len(), queue.bytes()), (1, charge(7)));
+        queue.clear();
+        assert!(queue.is_empty());
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn room_ends_exactly_at_either_bound() {
+        let mut queue = Queue::new(2, charge(10) + charge(20));
+        assert!(queue.has_room(&queued(1_000_000).message), "any one");
+        queue.push(queued(10));
+        assert!(queue.has_room(&queued(20).message));
+        assert!(!queue.has_room(&queued(21).message));
+        queue.push(queued(0));
+        assert!(!queue.has_room(&queued(0).message), "two are enough");
+    }
+}

@@ -173,3 +173,12 @@ proptest! {
         prop_assert_eq!(window.room(), usize::from(MAX));
     }
 }
+
+#[test]
+fn within_the_longest_span_no_two_deliveries_have_one_identifier() {
+    let first = Sequence(0);
+    let last = Sequence(SPAN_MAX);
+    assert_eq!(last.next(), Sequence(SPAN_MAX + 1));
+    assert_ne!(first.packet_id(), last.packet_id());
+    assert_eq!(first.packet_id(), last.next().packet_id());
+}
