@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tessera_inbox::{Fetched, Queued, SessionError, SessionKind, SessionRef};
 use tessera_mqtt::{PacketId, ReasonCode};
@@ -17,6 +18,9 @@ use crate::shared::Shared;
 const FETCH_BYTES_MAX: usize = 256 * 1024;
 /// Messages of one fetch from the inbox.
 const FETCH_MESSAGES_MAX: usize = 128;
+/// How long a connection waits before it tells the inbox again what it did not take: nobody waits
+/// for it, and a shard that is gone answers at once.
+const ACKNOWLEDGE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where the session lives, and how far its queue was delivered and acknowledged.
 #[derive(Debug)]
@@ -190,6 +194,10 @@ impl Session {
         let (inbox, session) = (shared.inbox.clone(), self.home.session.clone());
         self.completions.push(async move {
             let outcome = inbox.acknowledge(&session, below).await.map_err(text_of);
+            if let Err(error) = &outcome {
+                tracing::debug!(%error, "the inbox did not take an acknowledgement");
+                tokio::time::sleep(ACKNOWLEDGE_PAUSE).await;
+            }
             Completion::Acknowledged { outcome }
         });
     }

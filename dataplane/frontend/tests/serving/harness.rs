@@ -58,6 +58,11 @@ impl Harness {
         harness
     }
 
+    /// Ends the stores below connections that go on.
+    pub(crate) async fn end_stores(&self) {
+        self.engine.shutdown().await;
+    }
+
     /// The same folder and configuration under a new incarnation.
     pub(crate) async fn restart(self) -> Self {
         self.frontend.shutdown().await;

@@ -267,3 +267,23 @@ async fn v5_mqtt_3_3_4_9_a_window_of_one_still_brings_everything() {
         subscriber.farewell().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_goes_on_though_its_inbox_takes_no_acknowledgement() {
+    let harness = Harness::start().await;
+    let mut device = harness.connected(&Hello::persistent(ACME, "sub")).await;
+    device.subscribe("t", Qos::AtLeastOnce).await;
+    let mut publisher = harness.connected(&Hello::new(ACME, "pub")).await;
+    publisher.publish_acknowledged("t", "x").await;
+    let packet_id = match device.next().await {
+        Packet::Publish(publish) => publish.packet_id.unwrap(),
+        other => panic!("expected PUBLISH, got {other:?}"),
+    };
+    harness.end_stores().await;
+    device.send(&Packet::PubAck(Ack::new(packet_id))).await;
+    for _ in 0..100 {
+        device.send(&Packet::PingReq).await;
+        assert_eq!(device.next().await, Packet::PingResp);
+    }
+    harness.frontend.shutdown().await;
+}
