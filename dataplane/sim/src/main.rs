@@ -1,0 +1,171 @@
+//! `tessera-sim run` runs many seeds on all cores, `one` a single one, `twice` compares traces.
+
+#![expect(clippy::print_stdout, reason = "the command's results are its output")]
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use tessera_sim::{FaultKind, Outcome, Tally, run_seed};
+
+/// The shard engine in a made-up world.
+#[derive(Debug, Parser)]
+#[command(name = "tessera-sim")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs many seeds; fails if one of them does.
+    Run {
+        /// How many.
+        #[arg(long, default_value_t = 200)]
+        seeds: u64,
+        /// The first.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Threads; one per core if not given.
+        #[arg(long)]
+        threads: Option<usize>,
+    },
+    /// Runs each of many seeds twice; fails if the two traces of one differ.
+    Twice {
+        /// How many.
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+        /// The first.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+    },
+    /// Runs one seed.
+    One {
+        /// Which.
+        #[arg(long)]
+        seed: u64,
+        /// Prints every event.
+        #[arg(long)]
+        trace: bool,
+    },
+}
+
+fn main() -> std::io::Result<ExitCode> {
+    match Arguments::parse().command {
+        Command::Run {
+            seeds,
+            from,
+            threads,
+        } => run(from, seeds, threads),
+        Command::Twice { seeds, from } => twice(from, seeds),
+        Command::One { seed, trace } => one(seed, trace),
+    }
+}
+
+fn run(from: u64, seeds: u64, threads: Option<usize>) -> std::io::Result<ExitCode> {
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.unwrap_or_else(cores).max(1);
+    let (next, until) = (AtomicU64::new(from), from.saturating_add(seeds));
+    let (outcomes, finished) = sync_channel(threads);
+    let begun = Instant::now();
+    let mut tally = Tally::default();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (outcomes, next) = (outcomes.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= until || outcomes.send(run_seed(seed, false)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(outcomes);
+        for outcome in finished {
+            let outcome = outcome?;
+            print_failure(&outcome);
+            tally.add(&outcome);
+        }
+        Ok::<_, std::io::Error>(())
+    })?;
+    print_tally(&tally, begun.elapsed().as_secs_f64());
+    Ok(exit(tally.failed.is_empty()))
+}
+
+fn twice(from: u64, seeds: u64) -> std::io::Result<ExitCode> {
+    let mut differing = 0u64;
+    for seed in from..from.saturating_add(seeds) {
+        let (first, second) = (run_seed(seed, true)?, run_seed(seed, true)?);
+        if first == second {
+            continue;
+        }
+        differing += 1;
+        println!("seed {seed} differs");
+        let lines = first.lines.iter().zip(&second.lines);
+        if let Some((a, b)) = lines.into_iter().find(|(a, b)| a != b) {
+            println!("  {a}\n  {b}");
+        }
+    }
+    println!("{} the same, {differing} differ", seeds - differing);
+    Ok(exit(differing == 0))
+}
+
+fn one(seed: u64, is_traced: bool) -> std::io::Result<ExitCode> {
+    let begun = Instant::now();
+    let outcome = run_seed(seed, is_traced)?;
+    for line in &outcome.lines {
+        println!("{line}");
+    }
+    print_failure(&outcome);
+    println!(
+        "trace {:016x} of {} events",
+        outcome.trace_hash, outcome.events
+    );
+    let mut tally = Tally::default();
+    tally.add(&outcome);
+    print_tally(&tally, begun.elapsed().as_secs_f64());
+    Ok(exit(outcome.violation.is_none()))
+}
+
+fn print_failure(outcome: &Outcome) {
+    if let Some(violation) = &outcome.violation {
+        println!("seed {} failed: {violation}", outcome.seed);
+    }
+}
+
+fn print_tally(tally: &Tally, seconds: f64) {
+    println!(
+        "operations acknowledged {}, unknown {}",
+        tally.acknowledged, tally.unknown
+    );
+    for fault in FaultKind::ALL {
+        println!("fault {}: {}", fault.name(), tally.times(fault));
+    }
+    println!("splits {}", tally.splits);
+    println!("elections {}", tally.elections);
+    let seeds = tally.passed + count(&tally.failed);
+    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+    let per_second = seeds as f64 / seconds;
+    println!(
+        "{per_second:.2} seeds/s, {} events, {:.0} s simulated in {seconds:.1} s",
+        tally.events,
+        tally.simulated.as_secs_f64()
+    );
+    println!("{} passed, {} failed", tally.passed, tally.failed.len());
+}
+
+fn count(seeds: &[u64]) -> u64 {
+    u64::try_from(seeds.len()).unwrap_or(u64::MAX)
+}
+
+fn exit(is_passed: bool) -> ExitCode {
+    if is_passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

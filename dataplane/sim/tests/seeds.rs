@@ -1,0 +1,56 @@
+//! Fixed seeds pass, and a seed decides on everything.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that fails says where"
+)]
+
+use tessera_sim::{Outcome, Tally, run_seed, run_seed_without_faults};
+
+/// Of each size of cluster some.
+const SEEDS: std::ops::Range<u64> = 11..21;
+/// Fewer: each runs twice, and keeps a line for each event.
+const SEEDS_TWICE: std::ops::Range<u64> = 0..4;
+
+#[test]
+fn fixed_seeds_hold_every_invariant_under_faults() {
+    let mut tally = Tally::default();
+    for seed in SEEDS {
+        let outcome = run_seed(seed, false).unwrap();
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        tally.add(&outcome);
+    }
+    assert!(tally.acknowledged > 1_000, "{tally:?}");
+    assert!(tally.faults.len() > 12, "{tally:?}");
+    assert!(tally.appends > 1_000, "appends are understood: {tally:?}");
+}
+
+#[test]
+fn without_faults_every_operation_is_acknowledged() {
+    for seed in SEEDS_TWICE {
+        let outcome = run_seed_without_faults(seed, false).unwrap();
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        assert_eq!(outcome.unknown, 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_seed_run_twice_leaves_the_same_trace() {
+    for seed in SEEDS_TWICE {
+        let (first, second) = (run_seed(seed, true).unwrap(), run_seed(seed, true).unwrap());
+        assert_eq!(difference(&first, &second), None, "seed {seed}");
+        assert_eq!(first, second, "seed {seed}");
+    }
+    let hash = |seed| run_seed(seed, false).unwrap().trace_hash;
+    assert_ne!(hash(0), hash(1), "another seed is another run");
+}
+
+/// The first line in which two traces differ.
+fn difference(first: &Outcome, second: &Outcome) -> Option<(usize, String, String)> {
+    let lines = first.lines.iter().zip(&second.lines);
+    let mut differing = lines.enumerate().filter(|(_, (a, b))| a != b);
+    differing
+        .next()
+        .map(|(at, (a, b))| (at, a.clone(), b.clone()))
+}
