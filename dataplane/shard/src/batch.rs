@@ -1,7 +1,8 @@
 //! One Raft entry: a numbered batch of commands.
 //!
 //! ```text
-//! form u8 | node u64 | incarnation u64 | number u64 | time_ms u64 | epoch u64 | count u32 | command…
+//! form u8 | node u64 | incarnation u64 | making u64 | number u64 | time_ms u64 | epoch u64 | count u32
+//! command…
 //! command: 0 | len u32 | bytes            a command of the group
 //!          1 | tenant [16] | len u32 | bytes
 //! ```
@@ -16,12 +17,14 @@ use crate::bytes_io::Reader;
 use crate::machine::Scope;
 
 /// The form that is written. A reader refuses a larger one.
-const FORM: u8 = 2;
-/// The form before ranges could be split: without an epoch, which was 1.
+const FORM: u8 = 3;
+/// The form before a replica could be made twice in a life: without a making, which was 0.
+const FORM_WITHOUT_MAKING: u8 = 2;
+/// The form before ranges could be split: also without an epoch, which was 1.
 const FORM_WITHOUT_EPOCH: u8 = 1;
 const SCOPE_GROUP: u8 = 0;
 const SCOPE_TENANT: u8 = 1;
-const HEADER_LEN: usize = 1 + 5 * 8 + 4;
+const HEADER_LEN: usize = 1 + 6 * 8 + 4;
 /// Bytes around one command, at most: scope, tenant and length.
 pub(crate) const COMMAND_OVERHEAD: usize = 1 + 16 + 4;
 
@@ -30,6 +33,9 @@ pub(crate) const COMMAND_OVERHEAD: usize = 1 + 16 + 4;
 pub(crate) struct ProposerId {
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,
+    /// Which of the replicas that the node has made in this life: one that leaves a group and comes
+    /// back numbers from 1 again, and is another proposer.
+    pub(crate) making: u64,
 }
 
 /// What stands before the commands of a batch.
@@ -60,6 +66,7 @@ impl EncodedBatch {
         for number in [
             header.proposer.node.0,
             header.proposer.incarnation.0,
+            header.proposer.making,
             header.number,
             header.time_ms,
             header.epoch,
@@ -103,15 +110,19 @@ impl EncodedBatch {
     pub(crate) fn decode(&self) -> Option<(BatchHeader, Commands<'_>)> {
         let mut reader = Reader::new(&self.0);
         let form = reader.u8()?;
-        if form != FORM && form != FORM_WITHOUT_EPOCH {
-            return None;
-        }
+        let (has_making, has_epoch) = match form {
+            FORM => (true, true),
+            FORM_WITHOUT_MAKING => (false, true),
+            FORM_WITHOUT_EPOCH => (false, false),
+            0 | 4.. => return None,
+        };
         let proposer = ProposerId {
             node: NodeId(reader.u64()?),
             incarnation: Incarnation(reader.u64()?),
+            making: if has_making { reader.u64()? } else { 0 },
         };
         let (number, time_ms) = (reader.u64()?, reader.u64()?);
-        let epoch = if form == FORM { reader.u64()? } else { 1 };
+        let epoch = if has_epoch { reader.u64()? } else { 1 };
         let left = reader.u32()?;
         let header = BatchHeader {
             proposer,
@@ -196,6 +207,7 @@ mod tests {
             proposer: ProposerId {
                 node: NodeId(1),
                 incarnation: Incarnation(2),
+                making: 6,
             },
             number: 3,
             time_ms: 4,
@@ -252,9 +264,10 @@ mod tests {
             (Scope::Tenant(tenant), b"tt".to_vec()),
         ]);
         let golden = [
-            "02",
+            "03",
             "0100000000000000",
             "0200000000000000",
+            "0600000000000000",
             "0300000000000000",
             "0400000000000000",
             "0500000000000000",
@@ -266,22 +279,37 @@ mod tests {
         assert_eq!(tessera_tenancy::encode_hex(batch.as_bytes()), golden);
     }
 
-    #[test]
-    fn the_form_before_epochs_is_read_as_epoch_1() {
-        let mut bytes = encode(&[(Scope::Group, b"g".to_vec())]).0.to_vec();
-        bytes[0] = FORM_WITHOUT_EPOCH;
-        bytes.drain(33..41);
+    /// What was written under a form of before.
+    fn check_older(golden: &[&str], expected: BatchHeader) {
+        let golden = golden.concat();
+        let digits = |at: usize| u8::from_str_radix(&golden[at..at + 2], 16).unwrap();
+        let bytes: Vec<_> = (0..golden.len()).step_by(2).map(digits).collect();
         let batch = EncodedBatch(bytes.into());
         let (read, mut commands) = batch.decode().unwrap();
-        assert_eq!(
-            read,
-            BatchHeader {
-                epoch: 1,
-                ..header()
-            }
-        );
+        assert_eq!(read, expected);
         assert_eq!(commands.next().unwrap().unwrap(), (Scope::Group, &b"g"[..]));
         assert!(commands.next().is_none());
+    }
+
+    #[test]
+    fn the_forms_before_makings_and_before_epochs_are_read() {
+        let proposer = ProposerId {
+            making: 0,
+            ..header().proposer
+        };
+        let expected = BatchHeader {
+            proposer,
+            ..header()
+        };
+        let numbers = ["0100000000000000", "0200000000000000", "0300000000000000"];
+        let numbers = [&numbers[..], &["0400000000000000"]].concat().concat();
+        let command = "01000000000100000067";
+        check_older(&["02", &numbers, "0500000000000000", command], expected);
+        let first = BatchHeader {
+            epoch: 1,
+            ..expected
+        };
+        check_older(&["01", &numbers, command], first);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which batches of a proposer were applied, and what they answered.
 //!
-//! A proposer numbers its batches 1, 2, 3… within its incarnation. A group applies only the next
+//! A proposer numbers its batches 1, 2, 3… within its life: an incarnation of the node, and in it one
+//! making of the replica. A group applies only the next
 //! number, so a batch that is sent again changes nothing, and one that overtook another is not
 //! applied out of order. The answers of the last few batches are kept, so that a repeat is
 //! answered as the first time: O(nodes) state, [`ANSWERS_KEPT`] rows a node.
@@ -18,9 +19,13 @@ pub(crate) const ANSWERS_KEPT: u64 = 8;
 /// Answers of one batch above this are not kept; a repeat is told so.
 pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024;
 
-const FORGOTTEN: u8 = 0;
-const ANSWERS: u8 = 1;
-const MOVED: u8 = 2;
+/// Outcomes of rows without a making, which was 0; they are only read.
+const FIRST_FORGOTTEN: u8 = 0;
+const FIRST_ANSWERS: u8 = 1;
+const FIRST_MOVED: u8 = 2;
+const FORGOTTEN: u8 = 3;
+const ANSWERS: u8 = 4;
+const MOVED: u8 = 5;
 
 /// What a batch number means to a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +39,7 @@ pub(crate) enum Verdict {
         /// The number that would be applied.
         expected: u64,
     },
-    /// The node has begun a later life since.
+    /// The node has begun a later life since, or made the replica anew.
     Stale,
 }
 
@@ -55,10 +60,17 @@ pub(crate) struct Proposers(BTreeMap<NodeId, Proposer>);
 
 #[derive(Debug)]
 struct Proposer {
-    incarnation: Incarnation,
+    life: Life,
     last: u64,
     /// By number modulo [`ANSWERS_KEPT`].
     kept: BTreeMap<u64, Kept>,
+}
+
+/// Which of a node's proposers: a later one fences those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Life {
+    incarnation: Incarnation,
+    making: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -77,15 +89,12 @@ pub(crate) struct AnswerRow {
 impl Proposers {
     /// Whether a batch is applied now.
     pub(crate) fn judge(&self, batch: &BatchHeader) -> Verdict {
-        let ProposerId { node, incarnation } = batch.proposer;
-        let known = self
-            .0
-            .get(&node)
-            .filter(|known| known.incarnation >= incarnation);
-        let Some(known) = known else {
+        let life = Life::of(batch.proposer);
+        let known = self.0.get(&batch.proposer.node);
+        let Some(known) = known.filter(|known| known.life >= life) else {
             return judge_number(None, batch.number);
         };
-        if known.incarnation > incarnation {
+        if known.life > life {
             return Verdict::Stale;
         }
         judge_number(Some(known), batch.number)
@@ -123,13 +132,24 @@ impl Proposers {
         let mut value = Reader::new(value);
         let incarnation = Incarnation(value.u64()?);
         let number = value.u64()?;
-        let outcome = match value.u8()? {
-            FORGOTTEN => Remembered::Forgotten,
-            ANSWERS => Remembered::Answers(read_answers(value)?),
-            MOVED => Remembered::Moved,
-            3.. => return None,
+        let code = value.u8()?;
+        let making = match code {
+            FIRST_FORGOTTEN | FIRST_ANSWERS | FIRST_MOVED => 0,
+            FORGOTTEN | ANSWERS | MOVED => value.u64()?,
+            6.. => return None,
         };
-        self.remember(ProposerId { node, incarnation }, number, outcome);
+        let outcome = match code {
+            FIRST_FORGOTTEN | FORGOTTEN => Remembered::Forgotten,
+            FIRST_ANSWERS | ANSWERS => Remembered::Answers(read_answers(value)?),
+            FIRST_MOVED | MOVED => Remembered::Moved,
+            6.. => return None,
+        };
+        let proposer = ProposerId {
+            node,
+            incarnation,
+            making,
+        };
+        self.remember(proposer, number, outcome);
         Some(())
     }
 
@@ -138,10 +158,11 @@ impl Proposers {
             .0
             .entry(proposer.node)
             .or_insert_with(|| Proposer::new(proposer));
-        if known.incarnation > proposer.incarnation {
+        let life = Life::of(proposer);
+        if known.life > life {
             return;
         }
-        if known.incarnation < proposer.incarnation {
+        if known.life < life {
             *known = Proposer::new(proposer);
         }
         known.last = known.last.max(number);
@@ -151,10 +172,19 @@ impl Proposers {
     }
 }
 
+impl Life {
+    const fn of(proposer: ProposerId) -> Self {
+        Self {
+            incarnation: proposer.incarnation,
+            making: proposer.making,
+        }
+    }
+}
+
 impl Proposer {
     const fn new(proposer: ProposerId) -> Self {
         Self {
-            incarnation: proposer.incarnation,
+            life: Life::of(proposer),
             last: 0,
             kept: BTreeMap::new(),
         }
@@ -174,7 +204,7 @@ fn judge_number(known: Option<&Proposer>, number: u64) -> Verdict {
     Verdict::Repeat(kept.map_or(Remembered::Forgotten, |kept| kept.outcome.clone()))
 }
 
-/// `incarnation u64 | number u64 | outcome u8 | (count u32 | (len u32 | bytes)…)?`
+/// `incarnation u64 | number u64 | outcome u8 | making u64 | (count u32 | (len u32 | bytes)…)?`
 fn encode(batch: &BatchHeader, outcome: &Remembered) -> AnswerRow {
     let mut key = [0; 9];
     key[..8].copy_from_slice(&batch.proposer.node.0.to_be_bytes());
@@ -182,16 +212,17 @@ fn encode(batch: &BatchHeader, outcome: &Remembered) -> AnswerRow {
     let mut value = Vec::with_capacity(32);
     value.extend_from_slice(&batch.proposer.incarnation.0.to_le_bytes());
     value.extend_from_slice(&batch.number.to_le_bytes());
-    match outcome {
-        Remembered::Forgotten => value.push(FORGOTTEN),
-        Remembered::Moved => value.push(MOVED),
-        Remembered::Answers(answers) => {
-            value.push(ANSWERS);
-            let count = u32::try_from(answers.len()).unwrap_or(u32::MAX);
-            value.extend_from_slice(&count.to_le_bytes());
-            for answer in answers {
-                put_part(&mut value, answer);
-            }
+    value.push(match outcome {
+        Remembered::Forgotten => FORGOTTEN,
+        Remembered::Moved => MOVED,
+        Remembered::Answers(_) => ANSWERS,
+    });
+    value.extend_from_slice(&batch.proposer.making.to_le_bytes());
+    if let Remembered::Answers(answers) = outcome {
+        let count = u32::try_from(answers.len()).unwrap_or(u32::MAX);
+        value.extend_from_slice(&count.to_le_bytes());
+        for answer in answers {
+            put_part(&mut value, answer);
         }
     }
     AnswerRow { key, value }
@@ -209,10 +240,15 @@ mod tests {
     use super::*;
 
     fn batch(node: u64, incarnation: u64, number: u64) -> BatchHeader {
+        made(0, node, incarnation, number)
+    }
+
+    fn made(making: u64, node: u64, incarnation: u64, number: u64) -> BatchHeader {
         BatchHeader {
             proposer: ProposerId {
                 node: NodeId(node),
                 incarnation: Incarnation(incarnation),
+                making,
             },
             number,
             time_ms: 0,
@@ -259,6 +295,50 @@ mod tests {
             proposers.judge(&batch(1, 6, 1)),
             Verdict::Repeat(Remembered::Answers(answer("new")))
         );
+    }
+
+    #[test]
+    fn a_replica_that_is_made_anew_in_the_same_life_is_another_proposer_and_fences_the_one_before()
+    {
+        let mut proposers = Proposers::default();
+        let mut rows: BTreeMap<[u8; 9], Vec<u8>> = BTreeMap::new();
+        for header in [
+            batch(1, 5, 1),
+            batch(1, 5, 2),
+            batch(1, 5, 3),
+            made(4, 1, 5, 1),
+        ] {
+            assert_eq!(proposers.judge(&header), Verdict::Next, "{header:?}");
+            let row = proposers.record(&header, &answer("x"));
+            rows.insert(row.key, row.value);
+        }
+        let mut again = Proposers::default();
+        for (key, value) in &rows {
+            again.load(key, value).unwrap();
+        }
+        for proposers in [proposers, again] {
+            assert_eq!(proposers.judge(&batch(1, 5, 4)), Verdict::Stale);
+            assert_eq!(proposers.judge(&made(4, 1, 5, 2)), Verdict::Next);
+            assert_eq!(proposers.judge(&made(0, 1, 6, 1)), Verdict::Next);
+        }
+    }
+
+    #[test]
+    fn the_stored_form_is_this_and_the_one_without_a_making_is_read() {
+        let mut proposers = Proposers::default();
+        let row = proposers.record(&made(7, 1, 2, 3), &answer("a"));
+        let golden = ["0200000000000000", "0300000000000000", "04"].concat();
+        let golden = golden + "0700000000000000" + "010000000100000061";
+        assert_eq!(tessera_tenancy::encode_hex(&row.value), golden);
+        let mut older = row.value;
+        older[16] = FIRST_ANSWERS;
+        older.drain(17..25);
+        let mut read = Proposers::default();
+        read.load(&row.key, &older).unwrap();
+        let known = Verdict::Repeat(Remembered::Answers(answer("a")));
+        assert_eq!(read.judge(&batch(1, 2, 3)), known);
+        older[16] = MOVED + 1;
+        assert!(read.load(&row.key, &older).is_none());
     }
 
     #[test]

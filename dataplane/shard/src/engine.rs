@@ -83,6 +83,8 @@ impl Engine {
             log,
             link,
             gauge: SharedGauge::default(),
+            // 0 is what batches of the form before have.
+            makings: Arc::new(AtomicU64::new(1)),
         };
         let inner = Inner {
             setup,

@@ -153,6 +153,13 @@ pub enum ChangeError {
         /// The node.
         node: NodeId,
     },
+    /// The learner has not got everything yet that was committed before: try again later. A voter
+    /// without it would count for what it does not have.
+    #[error("node {node} has not caught up with the log")]
+    NotCaughtUp {
+        /// The node.
+        node: NodeId,
+    },
     /// The range was not split: the key is not inside it, it was split meanwhile, or its members
     /// are changing.
     #[error("the range was not split")]

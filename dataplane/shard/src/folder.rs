@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use crate::error::OpenError;
 
 /// The storage format that this version writes, and the newest that it reads. 2 has epochs in batches
-/// and key ranges; what 1 wrote is read as it is.
-pub(crate) const FORMAT: u32 = 2;
+/// and key ranges, 3 the makings of proposers; what 1 and 2 wrote is read as it is.
+pub(crate) const FORMAT: u32 = 3;
 const LOCK_FILE: &str = "lock";
 const FORMAT_FILE: &str = "format";
 const FORMAT_WORDS: &str = "tessera shard storage";
@@ -151,8 +151,8 @@ mod tests {
         assert!(matches!(
             error,
             OpenError::NewerFormat {
-                found: 3,
-                supported: 2,
+                found: 4,
+                supported: 3,
                 ..
             }
         ));

@@ -35,7 +35,10 @@
 //! - A batch for another epoch of its range is not applied, and its proposer is told.
 //! - The log is purged only up to what a durable commit of the state covers, and a group is not
 //!   opened when entries are missing between the two.
-//! - A batch number is applied once, and only right after the one before it.
+//! - A batch number is applied once, and only right after the one before it. No two replicas that a
+//!   node ever makes number as the same proposer.
+//! - "Not applied" is told only of a command that was never sent, or that the group said so of.
+//! - A learner becomes a voter only with everything that was committed when it was asked for.
 //! - A node that left a group does not begin it again by an older word than that of its leaving; a
 //!   replica is made empty, and never over a vote, a log or keys that another one here has.
 //! - What is read from a file is what was written: every value has a checksum over table, key and
@@ -61,6 +64,11 @@
 //! - *A proposer keeps a batch until its outcome is known* and sends it again under its number, to
 //!   whoever leads. Its askers may be told earlier that the outcome is unknown; the number is not
 //!   given up, for those behind it would never be applied.
+//! - *A file that is being made has a mark beside it*, on disk from before its first byte until the
+//!   file is whole: only with the mark is a file that does not open begun anew. A zeroed file without
+//!   one is damage, and refused.
+//! - *A change of members whose caller or leader went away is ended by whoever leads*, within about a
+//!   second: undoing it would need the same agreement.
 //! - *A batch of another epoch uses up its number*, else everything behind it would wait for ever.
 //! - *A child's id is drawn from its parent's and the log index*: every replica names it alike without
 //!   asking anybody.

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use openraft::ChangeMembers;
-use openraft::error::{ChangeMembershipError, ClientWriteError, Fatal, RaftError};
+use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::impls::EmptyNode;
+use openraft::metrics::WaitError;
 use tessera_tenancy::NodeId;
 
 use crate::error::ChangeError;
 use crate::peer::CallError;
-use crate::raft_types::Types;
+use crate::raft_types::{Metrics, Types};
 use crate::replica::Replica;
 use crate::wire::Request;
 
@@ -49,7 +50,29 @@ impl Replica {
     }
 
     pub(crate) async fn promote(&self, node: NodeId) -> Result<(), ChangeError> {
+        self.await_caught_up(node).await?;
         self.change(Change::Promote(node)).await
+    }
+
+    /// Waits for a short while until a learner has everything that this node has applied now.
+    async fn await_caught_up(&self, node: NodeId) -> Result<(), ChangeError> {
+        if !self.members().learners.contains(&node) {
+            return Ok(());
+        }
+        let (applied, _) = self.state.group.applied();
+        let wait = self.raft.wait(Some(self.timing.election_max));
+        let is_there = |metrics: &Metrics| {
+            let Some(replication) = &metrics.replication else {
+                // It does not lead, as the change will tell.
+                return true;
+            };
+            replication.get(&node.0).is_some_and(|at| *at >= applied)
+        };
+        match wait.metrics(is_there, "a learner to catch up").await {
+            Ok(_metrics) => Ok(()),
+            Err(WaitError::Timeout(..)) => Err(ChangeError::NotCaughtUp { node }),
+            Err(WaitError::ShuttingDown) => Err(self.ended_change()),
+        }
     }
 
     /// Removes a member, then tells it so; one that cannot be told keeps its files until it is.
@@ -58,6 +81,11 @@ impl Replica {
             return Err(ChangeError::Leads { node });
         }
         self.change(Change::Remove(node)).await?;
+        self.tell_removed(node).await;
+        Ok(())
+    }
+
+    async fn tell_removed(&self, node: NodeId) {
         let (_, members) = self.state.group.applied();
         let since = members.log_id().as_ref().map_or(0, |id| id.index);
         let told: Result<(), CallError> = self
@@ -67,7 +95,37 @@ impl Replica {
         if let Err(error) = told {
             tracing::info!(%node, %error, "a removed replica was not told");
         }
-        Ok(())
+    }
+
+    /// Ends a change of members that was begun and that nobody ends: its caller went away, or its
+    /// leader. Until it is ended, the old and the new voters must agree on everything. On the leader,
+    /// else nothing is done.
+    pub(crate) async fn finish_change(&self) {
+        let (_, members) = self.state.group.applied();
+        let [before, after] = members.membership().get_joint_config().as_slice() else {
+            return;
+        };
+        let Ok(_changing) = self.changing.try_lock() else {
+            return;
+        };
+        if !self.raft.is_leader() {
+            return;
+        }
+        let nobody = ChangeMembers::AddVoterIds(BTreeSet::new());
+        let ending = self.raft.change_membership(nobody, false);
+        match tokio::time::timeout(self.timing.election_max, ending).await {
+            Ok(Ok(_ended)) => {}
+            Ok(Err(error)) => {
+                tracing::info!(shard = %self.shard(), %error, "a change of members goes on");
+                return;
+            }
+            Err(_late) => return,
+        }
+        for node in before.difference(after) {
+            if *node != self.link.link.node.0 {
+                self.tell_removed(NodeId(*node)).await;
+            }
+        }
     }
 
     async fn change(&self, change: Change) -> Result<(), ChangeError> {
@@ -107,7 +165,7 @@ impl Replica {
     ) -> ChangeError {
         let (Change::AddLearner(node) | Change::Promote(node) | Change::Remove(node)) = change;
         match error {
-            RaftError::Fatal(fatal) => self.ended_change(&fatal),
+            RaftError::Fatal(_ended) => self.ended_change(),
             RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
                 ChangeError::NotLeader {
                     leader: forward.leader_id.map(NodeId),
@@ -127,7 +185,7 @@ impl Replica {
         }
     }
 
-    pub(crate) fn ended_change(&self, _fatal: &Fatal<Types>) -> ChangeError {
+    pub(crate) fn ended_change(&self) -> ChangeError {
         if self.fence.is_tripped() {
             ChangeError::Fenced
         } else {
@@ -145,7 +203,7 @@ impl Replica {
             return Err(ChangeError::NotMember { node: to });
         }
         let triggered = self.raft.trigger().transfer_leader(to.0).await;
-        triggered.map_err(|fatal| self.ended_change(&fatal))?;
+        triggered.map_err(|_ended| self.ended_change())?;
         // It leads once it confirms a read.
         let within = self.timing.election_max;
         let asked = async {

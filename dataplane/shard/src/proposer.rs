@@ -41,9 +41,9 @@ pub(crate) type Raft = openraft::Raft<Types, StateHandle>;
 const BATCH_BYTES_MAX: usize = 512 * 1024;
 /// Commands of one batch.
 const BATCH_COMMANDS_MAX: usize = 4096;
-/// Batches in flight: no more than the answers that a group keeps, so that any can be repeated.
-#[expect(clippy::cast_possible_truncation, reason = "the constant is 8")]
-const BATCHES_IN_FLIGHT_MAX: usize = ANSWERS_KEPT as usize;
+/// Batches in flight, from the oldest on: no more than the answers that a group keeps, so that any
+/// can be repeated.
+const BATCHES_IN_FLIGHT_MAX: u64 = ANSWERS_KEPT;
 /// What a queued command takes besides its bytes: bounds a queue of tiny ones.
 const QUEUED_OVERHEAD: usize = 128;
 
@@ -207,16 +207,18 @@ impl Proposer {
         self.wake.notify_one();
     }
 
-    /// Takes nothing any more and refuses what waits and what is in flight.
+    /// Takes nothing any more and refuses what waits. What is in flight may be applied: whoever
+    /// waits for it is not told that it was not.
     pub(crate) fn end(&self, why: &ProposeError) {
-        let askers = {
+        let (waiting, in_flight) = {
             let mut queue = self.queue.lock();
             if !matches!(queue.phase, Phase::Ended(_)) {
                 queue.phase = Phase::Ended(why.clone());
             }
-            queue.take_askers()
+            (queue.take_waiting(), queue.flights.take_askers())
         };
-        tell_all(askers, why);
+        tell_all(waiting, why);
+        tell_all(in_flight, &once_sent(why));
         self.wake.notify_one();
     }
 }
@@ -229,9 +231,27 @@ impl Queue {
     /// Everybody who waits, in a queue or for a batch in flight.
     fn take_askers(&mut self) -> Vec<Asker> {
         let mut askers = self.flights.take_askers();
-        let waiting = self.waiting.drain();
-        askers.extend(waiting.into_iter().map(|pending| pending.asker));
+        askers.extend(self.take_waiting());
         askers
+    }
+
+    /// Everybody whose command is in no batch yet.
+    fn take_waiting(&mut self) -> Vec<Asker> {
+        let waiting = self.waiting.drain().into_iter();
+        waiting.map(|pending| pending.asker).collect()
+    }
+}
+
+/// What a reason means for a command that may have reached the group already.
+fn once_sent(why: &ProposeError) -> ProposeError {
+    match why {
+        ProposeError::Busy { .. }
+        | ProposeError::TooLarge { .. }
+        | ProposeError::OutsideRange { .. }
+        | ProposeError::DiskFull
+        | ProposeError::Unavailable
+        | ProposeError::RangeMoved { .. } => ProposeError::Unavailable,
+        ProposeError::AnswerForgotten | ProposeError::Fenced | ProposeError::Closed => why.clone(),
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) type Entry = openraft::alias::EntryOf<Types>;
 pub(crate) type Membership = openraft::Membership<u64, EmptyNode>;
 pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<Types>;
 pub(crate) type SnapshotMeta = openraft::alias::SnapshotMetaOf<Types>;
+pub(crate) type Metrics = openraft::RaftMetrics<Types>;
 pub(crate) type WriteResult = openraft::raft::ClientWriteResult<Types>;
 
 pub(crate) const fn log_id(term: u64, index: u64) -> LogId {

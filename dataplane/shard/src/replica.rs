@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::error::{InitializeError, LinearizableReadError, RaftError};
@@ -45,11 +46,22 @@ pub(crate) struct ReplicaSetup {
     pub(crate) log: NodeLog,
     pub(crate) link: Arc<Link>,
     pub(crate) gauge: SharedGauge,
+    /// Replicas made in this life of the process: each one's proposer has a number of its own.
+    pub(crate) makings: Arc<AtomicU64>,
 }
 
 impl ReplicaSetup {
     pub(crate) const fn workers(&self) -> Workers {
         self.options.seams.workers
+    }
+
+    /// A proposer that no replica here had before: incarnations never repeat, nor do makings in one.
+    fn next_proposer(&self) -> ProposerId {
+        ProposerId {
+            node: self.options.node,
+            incarnation: self.options.incarnation,
+            making: self.makings.fetch_add(1, Ordering::Relaxed),
+        }
     }
 }
 
@@ -64,6 +76,7 @@ pub(crate) struct Replica {
     pub(crate) timing: RaftTiming,
     laggard_log_bytes_max: u64,
     pub(crate) fence: Fence,
+    proposer_id: ProposerId,
     /// Held while the members are changed, and while the range is split.
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// Its group was made just now, by this node: it elects by itself.
@@ -113,6 +126,7 @@ impl Replica {
             laggard_log_bytes_max: options.laggard_log_bytes_max,
             changing: tokio::sync::Mutex::default(),
             fence: setup.fence.clone(),
+            proposer_id: setup.next_proposer(),
             is_founded: false,
         };
         replica.is_founded = replica.found(&record.founders).await?;
@@ -176,10 +190,7 @@ impl Replica {
         Courier {
             raft: self.raft.clone(),
             link: self.link.clone(),
-            id: ProposerId {
-                node: options.node,
-                incarnation: options.incarnation,
-            },
+            id: self.proposer_id,
             clock: Arc::clone(&options.clock),
             patience: options.propose_timeout,
             forward_timeout: self.timing.election_max,

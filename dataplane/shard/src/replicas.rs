@@ -23,6 +23,9 @@ use crate::wire::Refusal;
 /// How long a shutdown waits for proposals in flight.
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
 
+/// How often changes of members that nobody ends are looked for.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Makes the state machine of a shard.
 pub(crate) type MakeMachine = Box<dyn Fn(ShardId) -> Arc<dyn StateMachine> + Send + Sync>;
 
@@ -52,7 +55,7 @@ pub(crate) struct Replicas {
 #[derive(Debug, Default)]
 struct Tasks {
     proposers: Vec<JoinHandle<()>>,
-    keeper: Option<JoinHandle<()>>,
+    keepers: Vec<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for OpenStore {
@@ -122,7 +125,12 @@ impl OpenStore {
                     Arc::clone(&store.advanced),
                     store.setup.fence.clone(),
                 );
-                store.tasks.lock().keeper = Some(tokio::spawn(keep));
+                let settle = settle(
+                    Arc::downgrade(&store),
+                    Arc::clone(&store.replicas),
+                    store.setup.fence.clone(),
+                );
+                store.tasks.lock().keepers = vec![tokio::spawn(keep), tokio::spawn(settle)];
                 Ok(store)
             }
             Err(error) => {
@@ -365,14 +373,12 @@ impl OpenStore {
         for replica in &replicas {
             replica.proposer.close();
         }
-        let Tasks { proposers, keeper } = std::mem::take(&mut *self.tasks.lock());
+        let Tasks { proposers, keepers } = std::mem::take(&mut *self.tasks.lock());
         let drained = tokio::time::timeout(DRAIN_WAIT, join_all(proposers)).await;
         if drained.is_err() {
             tracing::warn!(kind = %self.kind, "proposals were still in flight at the shutdown");
         }
-        if let Some(keeper) = keeper {
-            keeper.abort();
-        }
+        keepers.iter().for_each(JoinHandle::abort);
         for replica in &replicas {
             replica.stop().await;
         }
@@ -389,7 +395,7 @@ impl Drop for OpenStore {
         tasks
             .proposers
             .drain(..)
-            .chain(tasks.keeper.take())
+            .chain(tasks.keepers.drain(..))
             .for_each(|task| task.abort());
         self.stripes
             .get_mut()
@@ -442,6 +448,23 @@ async fn keep(
     }
     for replica in replicas.all() {
         replica.stop().await;
+    }
+}
+
+/// Ends changes of members that nobody ends.
+async fn settle(store: Weak<OpenStore>, replicas: Arc<Replicas>, fence: Fence) {
+    loop {
+        tokio::select! {
+            biased;
+            () = fence.tripped() => return,
+            () = tokio::time::sleep(SETTLE_INTERVAL) => {}
+        }
+        if store.strong_count() == 0 {
+            return;
+        }
+        for replica in replicas.all() {
+            replica.finish_change().await;
+        }
     }
 }
 

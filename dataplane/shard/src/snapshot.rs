@@ -24,10 +24,11 @@ use crate::wire::{Refusal, Request, SnapshotEnd, SnapshotPart};
 pub(crate) const SNAPSHOT_TIME_MAX: Duration = Duration::from_mins(15);
 /// How long the receiver of a part may take to store it.
 const PART_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the receiver of the last part may take to put the rows in place.
-const INSTALL_TIMEOUT: Duration = Duration::from_mins(10);
 /// How often a part is sent before the transfer is given up.
 const PART_TRIES: usize = 5;
+/// How often the last part is: each asks for [`PART_TIMEOUT`] whether the rows are in place, 10 minutes
+/// in all. A single long wait would not notice that the request or its answer was lost.
+const LAST_PART_TRIES: usize = 60;
 
 /// Why a snapshot did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -102,10 +103,10 @@ impl Sender<'_> {
     }
 
     async fn send(&self, bytes: Bytes, last: Option<SnapshotEnd>) -> Result<Vote, SendError> {
-        let within = if last.is_some() {
-            INSTALL_TIMEOUT
+        let tries_max = if last.is_some() {
+            LAST_PART_TRIES
         } else {
-            PART_TIMEOUT
+            PART_TRIES
         };
         let request = Request::Snapshot(SnapshotPart {
             vote: self.vote,
@@ -116,12 +117,11 @@ impl Sender<'_> {
         });
         let mut tries = 0;
         loop {
-            let called = self.group.call(self.to, &request, within).await;
+            let called = self.group.call(self.to, &request, PART_TIMEOUT).await;
             tries += 1;
             match called {
                 Ok(vote) => return Ok(vote),
-                Err(CallError::Transport(TransportError::Timeout { .. })) if tries < PART_TRIES => {
-                }
+                Err(CallError::Transport(TransportError::Timeout { .. })) if tries < tries_max => {}
                 Err(error) => return Err(error.into()),
             }
         }

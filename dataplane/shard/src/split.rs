@@ -93,7 +93,7 @@ impl Replica {
                     leader: forward.leader_id.map(NodeId),
                 })
             }
-            Ok(Err(RaftError::Fatal(fatal))) => Err(self.ended_change(&fatal)),
+            Ok(Err(RaftError::Fatal(_ended))) => Err(self.ended_change()),
             Ok(Err(RaftError::APIError(_))) | Err(_) => Err(ChangeError::Unavailable),
         }
     }

@@ -221,7 +221,8 @@ impl<M: StateMachine> Shard<M> {
         self.0.replica.add_learner(node).await
     }
 
-    /// Makes a learner a voter. Returns once old and new voters have agreed. On the leader.
+    /// Makes a learner a voter that has everything that was committed, else
+    /// [`ChangeError::NotCaughtUp`]. Returns once old and new voters have agreed. On the leader.
     pub async fn promote(&self, node: NodeId) -> Result<(), ChangeError> {
         self.0.replica.promote(node).await
     }

@@ -9,6 +9,7 @@ mod disk;
 mod engine;
 mod faults;
 mod kit;
+mod making;
 mod members;
 mod reading;
 mod space;

@@ -95,8 +95,7 @@ impl NodeLog {
         workers: Workers,
         fence: Fence,
     ) -> Result<Self, OpenError> {
-        let database = SharedDatabase::open(storage, path, cache_bytes)?;
-        make_tables(&database)?;
+        let database = SharedDatabase::open(storage, path, cache_bytes, make_tables)?;
         let lane = Lane::new(workers);
         let writer = Writer {
             database: database.clone(),

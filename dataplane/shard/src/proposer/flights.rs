@@ -45,9 +45,13 @@ impl Flights {
         self.flights.is_empty()
     }
 
-    /// Whether another batch may leave. One always may.
-    pub(super) fn has_room(&self, batches_max: usize, bytes_max: usize) -> bool {
-        self.flights.is_empty() || (self.flights.len() < batches_max && self.bytes < bytes_max)
+    /// Whether another batch may leave. One always may. Those that were settled since the oldest one
+    /// in flight count too: the group forgets the answers of what is further back.
+    pub(super) fn has_room(&self, batches_max: u64, bytes_max: usize) -> bool {
+        let Some((oldest, _)) = self.flights.first_key_value() else {
+            return true;
+        };
+        self.next_number() - oldest < batches_max && self.bytes < bytes_max
     }
 
     /// Takes in the batch of [`next_number`](Self::next_number), to be sent.
@@ -147,5 +151,17 @@ mod tests {
         assert!(!flights.has_room(1, 11));
         flights.settle(1);
         assert!(flights.is_empty() && flights.has_room(0, 0));
+    }
+
+    #[test]
+    fn no_batch_leaves_that_would_push_the_answer_of_one_in_flight_out_of_memory() {
+        let mut flights = Flights::default();
+        (0..3).for_each(|_| add(&mut flights, 1));
+        assert_eq!(sent(&mut flights), [1, 2, 3]);
+        flights.settle(2);
+        flights.settle(3);
+        assert!(flights.has_room(4, 100) && !flights.has_room(3, 100));
+        flights.settle(1);
+        assert!(flights.has_room(3, 100));
     }
 }

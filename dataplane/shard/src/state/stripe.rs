@@ -97,8 +97,7 @@ impl Stripe {
         fence: Fence,
         advanced: Arc<Notify>,
     ) -> Result<Self, OpenError> {
-        let database = SharedDatabase::open(storage, path, cache_bytes)?;
-        make_tables(&database)?;
+        let database = SharedDatabase::open(storage, path, cache_bytes, make_tables)?;
         let shared = Arc::new(Shared {
             database,
             storage: storage.clone(),

@@ -78,6 +78,7 @@ async fn propose_batch(
     let proposer = ProposerId {
         node: NodeId(node),
         incarnation: Incarnation(incarnation),
+        making: 1,
     };
     let header = BatchHeader {
         proposer,
@@ -217,13 +218,13 @@ async fn a_folder_is_refused_to_other_nodes_clusters_and_past_lives() {
         Engine::open(other),
         Err(OpenError::Foreign { .. })
     ));
-    std::fs::write(temp.path().join("format"), "tessera shard storage 3\n").unwrap();
+    std::fs::write(temp.path().join("format"), "tessera shard storage 4\n").unwrap();
     let newer = Engine::open(options(temp.path(), 6));
     assert!(matches!(
         newer,
         Err(OpenError::NewerFormat {
-            found: 3,
-            supported: 2,
+            found: 4,
+            supported: 3,
             ..
         })
     ));

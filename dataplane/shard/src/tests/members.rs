@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tessera_tenancy::NodeId;
 
 use super::cluster::{Cluster, until};
 use super::determinism::simulate;
 use super::kit::{Counters, ECHO, ERASE, FILL, count, key_of, tenant};
-use crate::{ChangeError, Members, Scope, Shard};
+use crate::{ChangeError, Faults, Members, ProposeError, Scope, Shard};
 
 fn ids(numbers: &[u64]) -> Vec<NodeId> {
     numbers.iter().copied().map(NodeId).collect()
@@ -181,6 +182,145 @@ fn a_replica_past_the_kept_log_gets_a_snapshot_that_resumes_after_a_crash_at_any
             assert_eq!(cluster.count(3, 7, b"old").await, 1, "image {i}");
             cluster.assert_one_digest(7, b"").await;
         }
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_node_that_left_and_came_back_in_one_life_is_not_answered_with_what_it_asked_before() {
+    simulate(async {
+        let mut cluster = Cluster::simulated(14);
+        cluster.begin(&[1, 2, 3], 1).await;
+        let (leader, shard) = cluster.led().await;
+        let other = leader % 3 + 1;
+        for expected in 1..=3 {
+            assert_eq!(cluster.add(other, 7, b"a").await, expected);
+        }
+        for round in 0..2 {
+            shard.remove(NodeId(other)).await.unwrap();
+            let store = &cluster.nodes[&other].store;
+            assert!(store.find_shard(tenant(7), b"").is_none());
+            shard.add_learner(NodeId(other)).await.unwrap();
+            for expected in 1..=3 {
+                let expected = 3 * (round + 1) + expected;
+                assert_eq!(cluster.add(other, 7, b"a").await, expected, "round {round}");
+            }
+        }
+        assert_eq!(cluster.count(leader, 7, b"a").await, 9);
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_replica_that_is_retired_says_not_applied_only_of_what_it_has_not_sent() {
+    simulate(async {
+        let mut cluster = Cluster::simulated(15);
+        cluster.begin(&[1, 2, 3], 1).await;
+        cluster.add(1, 7, b"warm").await;
+        let (leader, led) = cluster.led().await;
+        let other = leader % 3 + 1;
+        let shard = cluster.shard(other, 7).await;
+        cluster.add(other, 7, b"warm").await;
+        // What it sends arrives, but no answer comes back.
+        cluster.board.cut(NodeId(leader), NodeId(other));
+        let submit = |name| {
+            let command = Bytes::from_static(name);
+            shard.submit(Scope::Tenant(tenant(7)), command).unwrap()
+        };
+        let sent = submit(b"sent");
+        let store = &cluster.nodes[&leader].store;
+        until(|| (count(store, tenant(7), b"sent") == 1).then_some(())).await;
+        let queued = submit(b"queued");
+        let retire = crate::wire::Request::Retire(1_000);
+        let envelope = crate::wire::Envelope {
+            cluster: tessera_tenancy::ClusterId::from_bytes([9; 16]),
+            kind: crate::StoreKind::Inbox,
+            shard: shard.id(),
+            epoch: 1,
+        };
+        let retire = retire.encode(&envelope).unwrap();
+        let engine = &cluster.nodes[&other].engine;
+        engine.handle_request(NodeId(leader), retire).await;
+        assert_eq!(sent.await, Err(ProposeError::Unavailable));
+        let moved = ProposeError::RangeMoved { shard: shard.id() };
+        assert_eq!(queued.await, Err(moved));
+        assert_eq!(cluster.count(leader, 7, b"queued").await, 0);
+        drop(led);
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_snapshot_whose_last_part_or_answer_is_lost_is_not_waited_for_for_minutes() {
+    simulate(async {
+        for seed in 30..38 {
+            let mut cluster = Cluster::simulated(seed);
+            cluster.begin(&[1, 2], 1).await;
+            let names = cluster.add_until_purged().await;
+            cluster.start(3).await;
+            let (_, shard) = cluster.led().await;
+            cluster.board.set_faults(Faults {
+                lost_per_mille: 300,
+                ..Faults::default()
+            });
+            // It may be told to be unknown, and yet be done.
+            let added = shard.add_learner(NodeId(3)).await;
+            assert!(added.is_ok(), "seed {seed}: {added:?}");
+            let began = Duration::from_millis(300);
+            tokio::time::sleep(began).await;
+            cluster.board.set_faults(Faults::default());
+            cluster.assert_same(3, names).await;
+            assert_eq!(cluster.add(3, 7, b"after").await, 1, "seed {seed}");
+            cluster.end().await;
+        }
+    });
+}
+
+#[test]
+fn a_learner_that_has_not_caught_up_is_not_promoted() {
+    simulate(async {
+        let mut cluster = Cluster::simulated(16);
+        cluster.begin(&[1, 2, 3], 1).await;
+        cluster.start(4).await;
+        let (leader, shard) = cluster.led().await;
+        cluster.add(leader, 7, b"a").await;
+        cluster.board.isolate(NodeId(4));
+        shard.add_learner(NodeId(4)).await.unwrap();
+        let behind = Err(ChangeError::NotCaughtUp { node: NodeId(4) });
+        assert_eq!(shard.promote(NodeId(4)).await, behind);
+        assert_eq!(shard.members().learners, ids(&[4]));
+        cluster.board.heal();
+        cluster.assert_same(4, 1).await;
+        shard.promote(NodeId(4)).await.unwrap();
+        assert_eq!(shard.members().voters, ids(&[1, 2, 3, 4]));
+        let nobody = shard.promote(NodeId(8)).await;
+        assert_eq!(nobody, Err(ChangeError::NotMember { node: NodeId(8) }));
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_change_whose_caller_went_away_is_ended() {
+    simulate(async {
+        let mut cluster = Cluster::simulated(17);
+        cluster.begin(&[1, 2, 3], 1).await;
+        let (leader, shard) = cluster.led().await;
+        cluster.add(leader, 7, b"a").await;
+        let other = leader % 3 + 1;
+        // Begun, and dropped before anything of it is committed.
+        let begun = shard.remove(NodeId(other)).now_or_never();
+        assert_eq!(begun, None);
+        let joint = until(|| {
+            let (_, members) = shard.replica().state.group.applied();
+            let configs = members.membership().get_joint_config().len();
+            (configs == 2).then_some(configs)
+        });
+        joint.await;
+        let store = &cluster.nodes[&other].store;
+        until(|| store.find_shard(tenant(7), b"").is_none().then_some(())).await;
+        assert_eq!(shard.members().voters.len(), 2);
+        cluster.add(leader, 7, b"a").await;
+        shard.add_learner(NodeId(other)).await.unwrap();
         cluster.end().await;
     });
 }

@@ -146,6 +146,7 @@ fn a_batch_for_the_range_of_before_changes_nothing_and_is_told_so_also_when_it_i
                 proposer: ProposerId {
                     node: NodeId(9),
                     incarnation: Incarnation(1),
+                    making: 1,
                 },
                 number,
                 time_ms: 0,
