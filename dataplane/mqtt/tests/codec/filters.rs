@@ -220,3 +220,18 @@ fn names_say_why_they_are_refused() {
             .starts_with('\u{FEFF}')
     );
 }
+
+#[test]
+fn a_filter_says_whether_it_holds_a_wildcard() {
+    for (text, holds) in [
+        ("a/b", false),
+        ("$a", false),
+        ("+", true),
+        ("a/+/b", true),
+        ("a/#", true),
+        ("#", true),
+    ] {
+        let filter = TopicFilter::try_from(text).unwrap();
+        assert_eq!(filter.has_wildcard(), holds, "{text}");
+    }
+}
