@@ -413,7 +413,7 @@ fn check_wildcard(text: &[u8], at: usize) -> Result<(), FilterError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FilterError, bytes_before, check_plain, check_wildcard, wildcards};
+    use super::{FilterError, bytes_before, check_levels, check_plain, check_wildcard, wildcards};
 
     #[test]
     fn a_wildcard_is_checked_wherever_it_stands_in_texts_of_one_to_three_words() {
@@ -435,6 +435,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_text_of_separators_has_one_level_more_than_bytes() {
+        assert_eq!(check_levels(b"//", 3), Ok(()));
+        assert_eq!(check_levels(b"///", 3), Err(FilterError::Levels { max: 3 }));
+        assert_eq!(check_levels(b"long/er/text", 3), Ok(()));
     }
 
     fn byte_by_byte(text: &[u8]) -> Result<(), FilterError> {
