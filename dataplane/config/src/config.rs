@@ -182,6 +182,20 @@ impl Config {
         Some((tenant, id, Arc::new(record)))
     }
 
+    /// The credential of that id, unless its tenant is gone. Never cached: one read of the disk.
+    pub fn credential_by_id(
+        &self,
+        tenant: TenantId,
+        id: CredentialId,
+    ) -> Option<Arc<CredentialRecord>> {
+        self.tenant(tenant)?;
+        let read = self.read_stable(|slot| {
+            let row = self.disk().get(&keys::credential(tenant, slot, id))?;
+            row.map(|value| rows::decode_credential(&value)).transpose()
+        });
+        self.answered(read)?.map(Arc::new)
+    }
+
     /// Lookups that the disk did not answer since it was opened.
     pub fn failed_lookups(&self) -> u64 {
         self.shared.failed_lookups.load(Ordering::Relaxed)

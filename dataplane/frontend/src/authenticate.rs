@@ -81,6 +81,13 @@ impl Authenticator {
                 .is_some_and(|(_, record)| has_secret(&record, identity.key_id))
     }
 
+    /// What a principal may do now; `None` if its credential is gone.
+    pub(crate) fn policy(&self, tenant: TenantId, principal: PrincipalId) -> Option<Policy> {
+        let credential = CredentialId::from_bytes(*principal.as_bytes());
+        let record = self.config.credential_by_id(tenant, credential)?;
+        Some(record.policy)
+    }
+
     fn find(&self, username: &str) -> Option<Found> {
         let (slug, device) = username.split_once('.')?;
         let slug: TenantSlug = slug.parse().ok()?;

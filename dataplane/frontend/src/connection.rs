@@ -19,6 +19,7 @@ mod steps;
 mod subscribe;
 
 pub(crate) use publish::may_publish;
+pub(crate) use steps::hold;
 
 use std::io;
 use std::net::SocketAddr;

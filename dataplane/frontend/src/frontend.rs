@@ -26,7 +26,7 @@ use crate::outbox::EndReason;
 use crate::registry::Registry;
 use crate::shared::{FilterLocks, Shared};
 use crate::tenants::Tenants;
-use crate::will::DelayedWills;
+use crate::will;
 
 /// How long connections may take to end at shutdown.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
@@ -78,6 +78,7 @@ impl Frontend {
             .tasks
             .spawn(listener::accept(Arc::clone(&shared), listener));
         shared.tasks.spawn(turn_wheel(Arc::clone(&shared)));
+        shared.tasks.spawn(will::publish_due(Arc::clone(&shared)));
         Ok(Self { shared, address })
     }
 
@@ -120,7 +121,6 @@ fn assemble(services: Services, options: FrontendOptions) -> Shared {
         registry: Registry::default(),
         wheel: Wheel::new(),
         filter_locks: FilterLocks::new(),
-        wills: DelayedWills::default(),
         metrics: Arc::default(),
         clock: Clock::start(),
         tasks: TaskTracker::new(),

@@ -29,6 +29,11 @@ pub(crate) const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ConnectionId(pub(crate) u64);
 
+impl ConnectionId {
+    /// Of what no connection says: numbers of connections begin at 1.
+    pub(crate) const NOBODY: Self = Self(0);
+}
+
 /// Why the server ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndReason {

@@ -25,7 +25,6 @@ use crate::outbox::{ConnectionId, EndReason, Outbox};
 use crate::registry::Registry;
 use crate::route::dist_incarnation;
 use crate::tenants::Tenants;
-use crate::will::DelayedWills;
 
 /// Locks over filters: two filters that share one only wait for each other.
 const FILTER_LOCKS: usize = 256;
@@ -46,7 +45,6 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) wheel: Wheel<WatchedOutbox>,
     pub(crate) filter_locks: FilterLocks,
-    pub(crate) wills: DelayedWills,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
     /// Connections and what they left to be done.

@@ -1,113 +1,150 @@
 //! Wills: what is published when a connection ends without a farewell (MQTT 5, 3.1.2.5).
 //!
-//! A will waits for its delay, or for the session's end if that comes first, and not at all if the
-//! client comes back before (MQTT-3.1.3-9). Wills live with this process: a will of a node that dies
-//! is not published.
+//! The inbox keeps them, and says when one is due: also one whose connection, or whole process, is
+//! gone. This task publishes what is due, in turns of tenants, and has the inbox forget it once
+//! every receiver has it. A crash between the two publishes it again under the same name, which
+//! queues take once.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tessera_mqtt::{ClientId, Will};
-use tessera_tenancy::{Policy, PrincipalId, TenantId};
-use tokio_util::sync::CancellationToken;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tessera_inbox::DueWill;
+use tessera_tenancy::{TenantId, TenantStatus};
 
-use crate::connection::may_publish;
+use crate::clock::Clock;
+use crate::connection::{hold, may_publish};
 use crate::outbox::ConnectionId;
-use crate::route::{Publication, route};
+use crate::route::{DurableError, Publication, route};
 use crate::shared::Shared;
 use crate::targets::{Origin, Targets};
-use crate::tenants::Tenant;
 
-/// A will, and whose.
-#[derive(Debug)]
-pub(crate) struct Testament {
-    pub(crate) will: Box<Will>,
-    pub(crate) writer: PrincipalId,
-    pub(crate) policy: Policy,
-}
+/// Wills of one tenant that are published at once; then it is the next tenant's turn.
+const WILLS_PER_TURN: usize = 32;
+/// Pause after a will could not be stored.
+const RETRY_PAUSE_MS: u64 = 1_000;
+/// The longest wait: the wall clock may be set.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Wills that wait for their delay, by client.
-#[derive(Debug, Default)]
-pub(crate) struct DelayedWills {
-    waiting: Mutex<HashMap<(TenantId, ClientId), (ConnectionId, CancellationToken)>>,
-}
-
-impl DelayedWills {
-    /// The client is back: its will is not published.
-    pub(crate) fn cancel(&self, tenant: TenantId, client: &ClientId) {
-        if let Some((_, waiting)) = self.waiting.lock().remove(&(tenant, client.clone())) {
-            waiting.cancel();
-        }
-    }
-
-    fn begin(&self, tenant: TenantId, client: &ClientId, by: ConnectionId) -> CancellationToken {
-        let cancelled = CancellationToken::new();
-        let key = (tenant, client.clone());
-        if let Some((_, older)) = self.waiting.lock().insert(key, (by, cancelled.clone())) {
-            older.cancel();
-        }
-        cancelled
-    }
-
-    fn finish(&self, tenant: TenantId, client: &ClientId, by: ConnectionId) {
-        let mut waiting = self.waiting.lock();
-        let key = (tenant, client.clone());
-        if waiting
-            .get(&key)
-            .is_some_and(|(connection, _)| *connection == by)
-        {
-            waiting.remove(&key);
-        }
-    }
-}
-
-/// Publishes a will now or after its delay. `session_ends_in` bounds the delay.
-pub(crate) fn execute(
-    shared: &Arc<Shared>,
-    tenant: Arc<Tenant>,
-    origin: Origin,
-    testament: Testament,
-    session_ends_in: Duration,
-) {
-    let delay = Duration::from_secs(u64::from(testament.will.delay_seconds)).min(session_ends_in);
-    let runner = Arc::clone(shared);
-    if delay.is_zero() {
-        shared.detach(async move { publish(&runner, &tenant, &origin, testament).await });
-        return;
-    }
-    let cancelled = shared
-        .wills
-        .begin(tenant.id, &origin.client, origin.connection);
-    shared.detach(async move {
+/// Publishes wills as they come due, until the front end shuts down.
+pub(crate) async fn publish_due(shared: Arc<Shared>) {
+    loop {
+        let wait = shared.inbox.next_will_due().map_or(WAIT_MAX, |due_ms| {
+            Duration::from_millis(due_ms.saturating_sub(Clock::unix_ms())).min(WAIT_MAX)
+        });
         tokio::select! {
             biased;
-            () = cancelled.cancelled() => return,
-            () = runner.shutdown.cancelled() => return,
-            () = tokio::time::sleep(delay) => {}
+            () = shared.shutdown.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+            () = shared.inbox.next_will_due_changed() => continue,
         }
-        runner
-            .wills
-            .finish(tenant.id, &origin.client, origin.connection);
-        publish(&runner, &tenant, &origin, testament).await;
-    });
+        let mut tenants = VecDeque::from(shared.inbox.take_tenants_with_wills(Clock::unix_ms()));
+        while let Some(tenant) = tenants.pop_front() {
+            if shared.shutdown.is_cancelled() {
+                return;
+            }
+            match turn(&shared, tenant).await {
+                Turn::More => tenants.push_back(tenant),
+                Turn::Done => {}
+            }
+        }
+    }
 }
 
-async fn publish(shared: &Arc<Shared>, tenant: &Tenant, origin: &Origin, testament: Testament) {
-    let message = testament.will.message;
-    if !may_publish(testament.policy, &message.topic) {
-        return;
-    }
-    let targets = Targets::resolve(tenant, &message.topic, origin);
-    let publication = Publication {
-        message,
-        writer: testament.writer,
-        origin: None,
-    };
-    for pending in route(shared, tenant, &publication, &targets).durable {
-        if let Err(error) = pending.await {
-            tracing::warn!(tenant = %tenant.id, %error, "will not stored");
+/// What one turn of a tenant left.
+enum Turn {
+    More,
+    Done,
+}
+
+async fn turn(shared: &Arc<Shared>, tenant: TenantId) -> Turn {
+    let now_ms = Clock::unix_ms();
+    let wills = match shared.inbox.due_wills(tenant, now_ms, WILLS_PER_TURN) {
+        Ok(wills) => wills,
+        Err(error) => {
+            tracing::warn!(%tenant, %error, "wills not read");
+            Vec::new()
         }
+    };
+    let is_full = wills.len() >= WILLS_PER_TURN;
+    let published: FuturesUnordered<_> = wills
+        .into_iter()
+        .map(|will| publish(shared, will))
+        .collect();
+    let failed = published.filter(|outcome| std::future::ready(outcome.is_err()));
+    let failed = failed.count().await;
+    if is_full && failed == 0 {
+        return Turn::More;
+    }
+    let earliest_ms = if failed > 0 {
+        now_ms.saturating_add(RETRY_PAUSE_MS)
+    } else {
+        0
+    };
+    if let Err(error) = shared.inbox.look_for_wills(tenant, earliest_ms) {
+        tracing::warn!(%tenant, %error, "wills wait for the next start");
+    }
+    Turn::Done
+}
+
+/// Publishes one will and forgets it. `Err`: it is to be tried again.
+async fn publish(shared: &Arc<Shared>, will: DueWill) -> Result<(), ()> {
+    let tenant = will.tenant;
+    if is_allowed(shared, &will)
+        && let Err(error) = deliver(shared, &will).await
+    {
+        tracing::warn!(%tenant, %error, "will not stored yet");
+        return Err(());
+    }
+    shared.inbox.forget_will(&will).await.map_err(|error| {
+        tracing::warn!(%tenant, %error, "will not forgotten yet");
+    })
+}
+
+/// Whether the writer may publish this now: its tenant serves, and its credential still stands.
+fn is_allowed(shared: &Shared, will: &DueWill) -> bool {
+    let serves = shared
+        .config
+        .tenant(will.tenant)
+        .is_some_and(|tenant| tenant.status == TenantStatus::Active);
+    let policy = shared.authenticator.policy(will.tenant, will.writer);
+    serves && policy.is_some_and(|policy| may_publish(policy, &will.message.topic))
+}
+
+async fn deliver(shared: &Arc<Shared>, will: &DueWill) -> Result<(), DurableError> {
+    let unavailable = |error: &dyn std::fmt::Display| DurableError::Store(error.to_string());
+    // A tenant that is gone since it was asked for has nobody to receive anything.
+    let Some(limits) = shared.limits.tenant(will.tenant) else {
+        return Ok(());
+    };
+    let tenant = shared
+        .tenants
+        .ensure(will.tenant, limits, &shared.dist)
+        .await
+        .map_err(|error| unavailable(&error))?;
+    let origin = Origin {
+        connection: ConnectionId::NOBODY,
+        client: will.client.clone(),
+    };
+    let targets = Targets::resolve(&tenant, &will.message.topic, &origin);
+    let publication = Publication {
+        message: will.message.clone(),
+        writer: will.writer,
+        origin: Some(will.origin()),
+    };
+    let routed = route(shared, &tenant, &publication, &targets);
+    shared.tenants.release(tenant);
+    hold(shared, &will.message, &routed.held, ConnectionId::NOBODY).await;
+    let mut outcome = Ok(());
+    for pending in routed.durable {
+        // Each is waited for, whatever came of the others.
+        outcome = pending.await.and(outcome);
+    }
+    match outcome {
+        // A will is refused like any message that the tenant has no room for: nobody is to be told.
+        Err(DurableError::RetainedFull) => Ok(()),
+        other => other,
     }
 }

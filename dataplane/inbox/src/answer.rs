@@ -28,6 +28,8 @@ pub(crate) enum Answer {
     Attach {
         outcome: AttachOutcome,
         removed: Removed,
+        /// The number of the will that came with it.
+        will: Option<u64>,
     },
     /// What was removed; whether all of it.
     Ended { done: bool, removed: Removed },
@@ -85,9 +87,14 @@ impl Answer {
             Self::Existed(existed) => {
                 out.byte(6).flag(*existed);
             }
-            Self::Attach { outcome, removed } => {
+            Self::Attach {
+                outcome,
+                removed,
+                will,
+            } => {
                 outcome.write(out.byte(7));
                 removed.write(&mut out);
+                out.flag(will.is_some()).number(will.unwrap_or_default());
             }
             Self::Ended { done, removed } => {
                 out.byte(8).flag(*done);
@@ -122,6 +129,10 @@ impl Answer {
             7 => Self::Attach {
                 outcome: AttachOutcome::read(&mut reader)?,
                 removed: Removed::read(&mut reader)?,
+                will: {
+                    let (given, number) = (reader.flag()?, reader.number()?);
+                    given.then_some(number)
+                },
             },
             8 => Self::Ended {
                 done: reader.flag()?,
@@ -265,10 +276,13 @@ mod tests {
             AttachOutcome::More,
             AttachOutcome::OtherPrincipal,
         ] {
-            answers.push(Answer::Attach {
-                outcome,
-                removed: removed.clone(),
-            });
+            for will in [None, Some(300)] {
+                answers.push(Answer::Attach {
+                    outcome,
+                    removed: removed.clone(),
+                    will,
+                });
+            }
         }
         for answer in answers {
             assert_eq!(Answer::decode(&answer.encode()), Some(answer));

@@ -8,6 +8,7 @@ mod overflow;
 mod publish;
 mod remove;
 mod subscription;
+mod will;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +31,7 @@ use change::Change;
 pub(crate) struct Machine {
     registry: Arc<Registry>,
     due: Arc<DueTenants>,
+    wills_due: Arc<DueTenants>,
     pending: Mutex<Pending>,
 }
 
@@ -40,6 +42,8 @@ struct Pending {
     woken: BTreeMap<usize, Arc<dyn Owner>>,
     /// Tenants with sessions that end, and when the first does.
     due: BTreeMap<TenantId, u64>,
+    /// Tenants with wills that wait, and when the first is due.
+    wills_due: BTreeMap<TenantId, u64>,
 }
 
 /// What a command did besides its rows.
@@ -49,23 +53,31 @@ pub(crate) struct Effects {
     pub(crate) grown: Vec<Vec<u8>>,
     /// When the first of the sessions that were set offline ends.
     pub(crate) due_ms: Option<u64>,
+    /// When the first of the wills that were started is due.
+    pub(crate) will_due_ms: Option<u64>,
 }
 
 impl Machine {
-    /// A machine that wakes the owners in this registry and notes what ends.
-    pub(crate) fn new(registry: Arc<Registry>, due: Arc<DueTenants>) -> Self {
+    /// A machine that wakes the owners in this registry and notes what ends and which wills are due.
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        due: Arc<DueTenants>,
+        wills_due: Arc<DueTenants>,
+    ) -> Self {
         Self {
             registry,
             due,
+            wills_due,
             pending: Mutex::default(),
         }
     }
 
     fn note(&self, tenant: TenantId, effects: &Effects) {
         if let Some(due_ms) = effects.due_ms {
-            let mut pending = self.pending.lock();
-            let first = pending.due.entry(tenant).or_insert(due_ms);
-            *first = due_ms.min(*first);
+            note_first(&mut self.pending.lock().due, tenant, due_ms);
+        }
+        if let Some(due_ms) = effects.will_due_ms {
+            note_first(&mut self.pending.lock().wills_due, tenant, due_ms);
         }
         if effects.grown.is_empty() || self.registry.is_empty() {
             return;
@@ -102,6 +114,9 @@ impl StateMachine for Machine {
         for (tenant, due_ms) in pending.due {
             self.due.note(tenant, due_ms);
         }
+        for (tenant, due_ms) in pending.wills_due {
+            self.wills_due.note(tenant, due_ms);
+        }
         for owner in pending.woken.into_values() {
             owner.available();
         }
@@ -112,6 +127,11 @@ impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Machine").finish_non_exhaustive()
     }
+}
+
+fn note_first(dues: &mut BTreeMap<TenantId, u64>, tenant: TenantId, due_ms: u64) {
+    let first = dues.entry(tenant).or_insert(due_ms);
+    *first = due_ms.min(*first);
 }
 
 /// Obeys one command of one tenant.
@@ -133,7 +153,8 @@ fn dispatch(change: &mut Change<'_>, command: &Command<'_>) -> Result<Answer, Ro
             fence,
             expiry_seconds,
             sent_below,
-        } => attach::detach(change, *fence, *expiry_seconds, *sent_below),
+            will,
+        } => attach::detach(change, *fence, *expiry_seconds, *sent_below, *will),
         Command::Release { client } => attach::release(change, client),
         Command::Expire { client } => remove::expire(change, client),
         Command::Subscribe {
@@ -154,6 +175,12 @@ fn dispatch(change: &mut Change<'_>, command: &Command<'_>) -> Result<Answer, Ro
         Command::Publishing { fence, id } => publish::publishing(change, *fence, *id),
         Command::PublishReceived { fence, id } => publish::received(change, *fence, *id),
         Command::PublishReleased { fence, id } => publish::released(change, *fence, *id),
+        Command::LeaveWill {
+            client,
+            number,
+            end,
+        } => will::leave(change, client, *number, *end),
+        Command::ForgetWill { client, number } => will::forget(change, client, *number),
     }
 }
 

@@ -31,3 +31,10 @@ pub(crate) const BLOCK_BYTES_MAX: usize = 8 * 1024;
 /// The span of unacknowledged sequences that may be on their way to a client: packet identifiers
 /// repeat after it (protocols D).
 pub(crate) const SPAN_MAX: u64 = 65_535;
+
+/// Wills of one client that are stored at once: one of a live connection, the others on their way out.
+pub(crate) const WILLS_MAX: usize = 16;
+
+/// How long a will waits at least when it was the server that went away: long enough for the client
+/// to be back (protocols C).
+pub(crate) const WILL_GRACE_MS: u64 = 5_000;

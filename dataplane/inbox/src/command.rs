@@ -13,6 +13,7 @@ use crate::encoding::{Reader, Writer};
 use crate::queue::{OverflowPolicy, QueueBounds};
 use crate::rows::Mark;
 use crate::run::Delivery;
+use crate::session::WillEnd;
 
 /// The form that this version writes and reads.
 const FORM: u8 = 1;
@@ -35,6 +36,7 @@ pub(crate) enum Command<'a> {
         fence: Fence<'a>,
         expiry_seconds: Option<u32>,
         sent_below: u64,
+        will: WillEnd,
     },
     /// The owner's process is gone, or it never came to be: nobody has the session.
     Release { client: &'a [u8] },
@@ -67,6 +69,22 @@ pub(crate) enum Command<'a> {
     PublishReceived { fence: Fence<'a>, id: u16 },
     /// PUBREL came: the identifier is free.
     PublishReleased { fence: Fence<'a>, id: u16 },
+    /// A connection without a stored session leaves its will.
+    LeaveWill {
+        client: &'a [u8],
+        number: u64,
+        end: WillEnd,
+    },
+    /// Every receiver has the will, or nobody may have it: it is no more.
+    ForgetWill { client: &'a [u8], number: u64 },
+}
+
+/// The will of a CONNECT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NewWill<'a> {
+    pub(crate) delay_seconds: u32,
+    /// The message and its writer, in the stored form of messages.
+    pub(crate) body: &'a [u8],
 }
 
 /// Fields of [`Command::Attach`].
@@ -78,6 +96,7 @@ pub(crate) struct Attach<'a> {
     /// Make a session if there is none.
     pub(crate) create: bool,
     pub(crate) expiry_seconds: u32,
+    pub(crate) will: Option<NewWill<'a>>,
 }
 
 /// Fields of [`Command::Insert`].
@@ -124,6 +143,10 @@ mod kind {
     pub(super) const PUBLISHING: u8 = 11;
     pub(super) const PUBLISH_RECEIVED: u8 = 12;
     pub(super) const PUBLISH_RELEASED: u8 = 13;
+    pub(super) const ATTACH_WITH_WILL: u8 = 14;
+    pub(super) const DETACH_WITH_WILL: u8 = 15;
+    pub(super) const LEAVE_WILL: u8 = 16;
+    pub(super) const FORGET_WILL: u8 = 17;
 }
 
 impl<'a> Command<'a> {
@@ -147,13 +170,20 @@ impl<'a> Command<'a> {
 
     fn write(&self, out: &mut Writer) {
         match self {
-            Self::Attach(attach) => attach.write(out.byte(kind::ATTACH)),
+            Self::Attach(attach) => attach.write(out),
             Self::Detach {
                 fence,
                 expiry_seconds,
                 sent_below,
+                will,
             } => {
-                fence.write(out.byte(kind::DETACH));
+                match will {
+                    WillEnd::Dropped => out.byte(kind::DETACH),
+                    WillEnd::Published | WillEnd::PublishedUnlessBack => {
+                        out.byte(kind::DETACH_WITH_WILL).byte(will_end_byte(*will))
+                    }
+                };
+                fence.write(out);
                 out.flag(expiry_seconds.is_some())
                     .word(expiry_seconds.unwrap_or_default());
                 out.number(*sent_below);
@@ -204,6 +234,19 @@ impl<'a> Command<'a> {
             Self::PublishReleased { fence, id } => {
                 fence.write(out.byte(kind::PUBLISH_RELEASED)).short(*id);
             }
+            Self::LeaveWill {
+                client,
+                number,
+                end,
+            } => {
+                out.byte(kind::LEAVE_WILL)
+                    .name(client)
+                    .number(*number)
+                    .byte(will_end_byte(*end));
+            }
+            Self::ForgetWill { client, number } => {
+                out.byte(kind::FORGET_WILL).name(client).number(*number);
+            }
         }
     }
 }
@@ -211,15 +254,18 @@ impl<'a> Command<'a> {
 fn read_fields<'a>(kind: u8, reader: &mut Reader<'a>) -> Option<Command<'a>> {
     Some(match kind {
         kind::ATTACH => Command::Attach(Attach::read(reader)?),
-        kind::DETACH => {
-            let fence = Fence::read(reader)?;
-            let (given, seconds) = (reader.flag()?, reader.word()?);
-            let expiry_seconds = given.then_some(seconds);
-            Command::Detach {
-                fence,
-                expiry_seconds,
-                sent_below: reader.number()?,
-            }
+        kind::ATTACH_WITH_WILL => {
+            let attach = Attach::read(reader)?;
+            let will = Some(NewWill {
+                delay_seconds: reader.word()?,
+                body: reader.blob()?,
+            });
+            Command::Attach(Attach { will, ..attach })
+        }
+        kind::DETACH => read_detach(reader, WillEnd::Dropped)?,
+        kind::DETACH_WITH_WILL => {
+            let will = read_will_end(reader).filter(|end| *end != WillEnd::Dropped)?;
+            read_detach(reader, will)?
         }
         kind::RELEASE => Command::Release {
             client: reader.name()?,
@@ -263,6 +309,43 @@ fn read_fields<'a>(kind: u8, reader: &mut Reader<'a>) -> Option<Command<'a>> {
             fence: Fence::read(reader)?,
             id: reader.short()?,
         },
+        kind::LEAVE_WILL => Command::LeaveWill {
+            client: reader.name()?,
+            number: reader.number()?,
+            end: read_will_end(reader)?,
+        },
+        kind::FORGET_WILL => Command::ForgetWill {
+            client: reader.name()?,
+            number: reader.number()?,
+        },
+        _ => return None,
+    })
+}
+
+fn read_detach<'a>(reader: &mut Reader<'a>, will: WillEnd) -> Option<Command<'a>> {
+    let fence = Fence::read(reader)?;
+    let (given, seconds) = (reader.flag()?, reader.word()?);
+    Some(Command::Detach {
+        fence,
+        expiry_seconds: given.then_some(seconds),
+        sent_below: reader.number()?,
+        will,
+    })
+}
+
+const fn will_end_byte(end: WillEnd) -> u8 {
+    match end {
+        WillEnd::Dropped => 0,
+        WillEnd::Published => 1,
+        WillEnd::PublishedUnlessBack => 2,
+    }
+}
+
+fn read_will_end(reader: &mut Reader<'_>) -> Option<WillEnd> {
+    Some(match reader.byte()? {
+        0 => WillEnd::Dropped,
+        1 => WillEnd::Published,
+        2 => WillEnd::PublishedUnlessBack,
         _ => return None,
     })
 }
@@ -285,10 +368,17 @@ impl<'a> Fence<'a> {
 
 impl<'a> Attach<'a> {
     fn write(&self, out: &mut Writer) {
+        out.byte(match self.will {
+            None => kind::ATTACH,
+            Some(_) => kind::ATTACH_WITH_WILL,
+        });
         out.name(self.client).raw(self.principal.as_bytes());
         out.flag(self.clean_start)
             .flag(self.create)
             .word(self.expiry_seconds);
+        if let Some(will) = &self.will {
+            out.word(will.delay_seconds).blob(will.body);
+        }
     }
 
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
@@ -298,6 +388,7 @@ impl<'a> Attach<'a> {
             clean_start: reader.flag()?,
             create: reader.flag()?,
             expiry_seconds: reader.word()?,
+            will: None,
         })
     }
 }

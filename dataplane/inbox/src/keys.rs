@@ -7,14 +7,18 @@
 //! tenant(16) · 02 · len(2) client · 03 · len(2) filter        one subscription
 //! tenant(16) · 02 · len(2) client · 04 · last sequence(8)     one run of its queue
 //! tenant(16) · 02 · len(2) client · 05 · sequence(8)          one message whose PUBREC came
+//! tenant(16) · 02 · len(2) client · 06 · number(8)            a will
 //! tenant(16) · 03 · log index(8) · chunk(4)                   a block of message bodies
 //! tenant(16) · 04 · log index(8) · chunk(4)                   how many runs refer to that block
 //! tenant(16) · 05 · due ms(8) · len(2) client                 a session that ends at that time
-//! tenant(16) · 06 · len(2) client                             a session that is online
+//! tenant(16) · 06 · len(2) client                             a client that is online: its session
+//!                                                             is stored, or it has a will
 //! tenant(16) · 07 · len(2) client · incarnation(8)            a publisher's QoS 2 numbers
+//! tenant(16) · 08 · due ms(8) · len(2) client · number(8)     a will that is published at that time
 //! ```
 //! Numbers are big-endian, so that keys sort as they do. A run of a queue is keyed by its *last*
-//! sequence: the run that holds a sequence is the first key from that sequence on.
+//! sequence: the run that holds a sequence is the first key from that sequence on. A will stands
+//! behind all that ends with its session: it outlives the session.
 
 use tessera_tenancy::TenantId;
 
@@ -27,13 +31,15 @@ const BLOCK_REFS: u8 = 4;
 const DUE: u8 = 5;
 const ONLINE: u8 = 6;
 const PUBLISHER: u8 = 7;
+const WILL_DUE: u8 = 8;
 
 const CLIENT_SESSION: u8 = 1;
 const CLIENT_RECEIVED: u8 = 2;
 const CLIENT_SUBSCRIPTION: u8 = 3;
 const CLIENT_QUEUE: u8 = 4;
 const CLIENT_MARK: u8 = 5;
-const CLIENT_END: u8 = 6;
+const CLIENT_WILL: u8 = 6;
+const CLIENT_END: u8 = 7;
 
 /// A block of bodies: the log index of its entry, and its number in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,16 +52,46 @@ pub(crate) struct BlockId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Row<'a> {
     Tenant,
-    Session { client: &'a [u8] },
-    Received { client: &'a [u8] },
-    Subscription { client: &'a [u8], filter: &'a [u8] },
-    Queue { client: &'a [u8], last: u64 },
-    Mark { client: &'a [u8], sequence: u64 },
+    Session {
+        client: &'a [u8],
+    },
+    Received {
+        client: &'a [u8],
+    },
+    Subscription {
+        client: &'a [u8],
+        filter: &'a [u8],
+    },
+    Queue {
+        client: &'a [u8],
+        last: u64,
+    },
+    Mark {
+        client: &'a [u8],
+        sequence: u64,
+    },
+    Will {
+        client: &'a [u8],
+        number: u64,
+    },
     Block(BlockId),
     BlockRefs(BlockId),
-    Due { due_ms: u64, client: &'a [u8] },
-    Online { client: &'a [u8] },
-    Publisher { client: &'a [u8], incarnation: u64 },
+    Due {
+        due_ms: u64,
+        client: &'a [u8],
+    },
+    Online {
+        client: &'a [u8],
+    },
+    Publisher {
+        client: &'a [u8],
+        incarnation: u64,
+    },
+    WillDue {
+        due_ms: u64,
+        client: &'a [u8],
+        number: u64,
+    },
 }
 
 impl<'a> Row<'a> {
@@ -74,6 +110,7 @@ impl<'a> Row<'a> {
             Self::Mark { client, sequence } => {
                 in_client(&mut key, client, CLIENT_MARK).long(sequence)
             }
+            Self::Will { client, number } => in_client(&mut key, client, CLIENT_WILL).long(number),
             Self::Block(id) => key.byte(BLOCK).long(id.index).word(id.chunk),
             Self::BlockRefs(id) => key.byte(BLOCK_REFS).long(id.index).word(id.chunk),
             Self::Due { due_ms, client } => key.byte(DUE).long(due_ms).name(client),
@@ -82,6 +119,11 @@ impl<'a> Row<'a> {
                 client,
                 incarnation,
             } => key.byte(PUBLISHER).name(client).long(incarnation),
+            Self::WillDue {
+                due_ms,
+                client,
+                number,
+            } => key.byte(WILL_DUE).long(due_ms).name(client).long(number),
         };
         key.finish()
     }
@@ -105,6 +147,11 @@ impl<'a> Row<'a> {
             PUBLISHER => Self::Publisher {
                 client: reader.name()?,
                 incarnation: reader.long()?,
+            },
+            WILL_DUE => Self::WillDue {
+                due_ms: reader.long()?,
+                client: reader.name()?,
+                number: reader.long()?,
             },
             _ => return None,
         };
@@ -133,6 +180,10 @@ fn parse_in_client<'a>(reader: &mut Reader<'a>) -> Option<Row<'a>> {
             client,
             sequence: reader.long()?,
         },
+        CLIENT_WILL => Row::Will {
+            client,
+            number: reader.long()?,
+        },
         _ => return None,
     })
 }
@@ -154,11 +205,11 @@ pub(crate) fn client_key_rest(client: &[u8]) -> Vec<u8> {
     rest.finish()
 }
 
-/// Everything of a client but its session row.
+/// Everything of a client that ends with its session, but the session row.
 pub(crate) fn belongings_of(tenant: TenantId, client: &[u8]) -> Span {
     (
         client_part(tenant, client, CLIENT_RECEIVED),
-        client_part(tenant, client, CLIENT_END),
+        client_part(tenant, client, CLIENT_WILL),
     )
 }
 
@@ -186,6 +237,14 @@ pub(crate) fn marks_from(tenant: TenantId, client: &[u8], from: u64) -> Span {
             sequence: from,
         }
         .key(tenant),
+        client_part(tenant, client, CLIENT_WILL),
+    )
+}
+
+/// All wills of a client, in the order of their numbers.
+pub(crate) fn wills_of(tenant: TenantId, client: &[u8]) -> Span {
+    (
+        client_part(tenant, client, CLIENT_WILL),
         client_part(tenant, client, CLIENT_END),
     )
 }
@@ -197,7 +256,14 @@ pub(crate) fn due_until(tenant: TenantId, now_ms: u64) -> Span {
     (tenant_part(tenant, DUE), until)
 }
 
-/// Sessions of a tenant that are online, from the key `client` on.
+/// Wills of a tenant that are due at or before `now_ms`.
+pub(crate) fn wills_due_until(tenant: TenantId, now_ms: u64) -> Span {
+    let mut until = tenant_part(tenant, WILL_DUE);
+    until.extend_from_slice(&now_ms.saturating_add(1).to_be_bytes());
+    (tenant_part(tenant, WILL_DUE), until)
+}
+
+/// Clients of a tenant that are online.
 pub(crate) fn online_of(tenant: TenantId) -> Span {
     (tenant_part(tenant, ONLINE), tenant_part(tenant, PUBLISHER))
 }
@@ -216,192 +282,4 @@ fn client_part(tenant: TenantId, client: &[u8], part: u8) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use tessera_tenancy::encode_hex;
-
-    const ACME: TenantId = TenantId::from_bytes([0xAA; 16]);
-
-    #[test]
-    fn keys_are_golden() {
-        let block = BlockId { index: 7, chunk: 2 };
-        let cases = [
-            (Row::Tenant, "01"),
-            (Row::Session { client: b"c1" }, "020002633101"),
-            (Row::Received { client: b"c1" }, "020002633102"),
-            (
-                Row::Subscription {
-                    client: b"c1",
-                    filter: b"a/#",
-                },
-                "0200026331030003612f23",
-            ),
-            (
-                Row::Queue {
-                    client: b"c1",
-                    last: 258,
-                },
-                "0200026331040000000000000102",
-            ),
-            (
-                Row::Mark {
-                    client: b"c1",
-                    sequence: 1,
-                },
-                "0200026331050000000000000001",
-            ),
-            (Row::Block(block), "03000000000000000700000002"),
-            (Row::BlockRefs(block), "04000000000000000700000002"),
-            (
-                Row::Due {
-                    due_ms: 9,
-                    client: b"c1",
-                },
-                "05000000000000000900026331",
-            ),
-            (Row::Online { client: b"c1" }, "0600026331"),
-            (
-                Row::Publisher {
-                    client: b"c1",
-                    incarnation: 3,
-                },
-                "07000263310000000000000003",
-            ),
-        ];
-        for (row, golden) in cases {
-            assert_eq!(
-                encode_hex(&row.key(ACME)),
-                format!("{}{golden}", "aa".repeat(16))
-            );
-        }
-    }
-
-    /// Bytes that look like the separators, lengths and kinds of keys.
-    fn hostile() -> impl Strategy<Value = Vec<u8>> {
-        prop::collection::vec(
-            prop_oneof![0_u8..8, Just(0xFF), Just(b'/'), any::<u8>()],
-            0..24,
-        )
-    }
-
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    struct Owned {
-        tenant: [u8; 16],
-        kind: u8,
-        client: Vec<u8>,
-        filter: Vec<u8>,
-        number: u64,
-        chunk: u32,
-    }
-
-    impl Owned {
-        fn row(&self) -> Row<'_> {
-            let client = &self.client[..];
-            let block = BlockId {
-                index: self.number,
-                chunk: self.chunk,
-            };
-            match self.kind {
-                0 => Row::Tenant,
-                1 => Row::Session { client },
-                2 => Row::Received { client },
-                3 => Row::Subscription {
-                    client,
-                    filter: &self.filter,
-                },
-                4 => Row::Queue {
-                    client,
-                    last: self.number,
-                },
-                5 => Row::Mark {
-                    client,
-                    sequence: self.number,
-                },
-                6 => Row::Block(block),
-                7 => Row::BlockRefs(block),
-                8 => Row::Due {
-                    due_ms: self.number,
-                    client,
-                },
-                9 => Row::Online { client },
-                _ => Row::Publisher {
-                    client,
-                    incarnation: self.number,
-                },
-            }
-        }
-
-        fn tenant(&self) -> TenantId {
-            TenantId::from_bytes(self.tenant)
-        }
-    }
-
-    fn owned() -> impl Strategy<Value = Owned> {
-        let tenant = prop_oneof![
-            Just([0; 16]),
-            Just([2; 16]),
-            Just([0xFF; 16]),
-            any::<[u8; 16]>()
-        ];
-        (tenant, 0_u8..11, hostile(), hostile(), 0_u64..4, 0_u32..3).prop_map(
-            |(tenant, kind, client, filter, number, chunk)| Owned {
-                tenant,
-                kind,
-                client,
-                filter,
-                number,
-                chunk,
-            },
-        )
-    }
-
-    fn within(key: &[u8], (from, until): &Span) -> bool {
-        key >= &from[..] && key < &until[..]
-    }
-
-    proptest! {
-        #[test]
-        fn a_key_reads_back(row in owned()) {
-            let key = row.row().key(row.tenant());
-            prop_assert_eq!(Row::parse(&key), Some((row.tenant(), row.row())));
-        }
-
-        #[test]
-        fn different_rows_have_different_keys(a in owned(), b in owned()) {
-            let same = a.tenant == b.tenant && a.row() == b.row();
-            prop_assert_eq!(a.row().key(a.tenant()) == b.row().key(b.tenant()), same);
-        }
-
-        #[test]
-        fn a_scan_of_a_client_meets_no_other_client_and_no_other_tenant(
-            mine in owned(),
-            other in owned(),
-        ) {
-            let span = belongings_of(mine.tenant(), &mine.client);
-            let own_kind = matches!(
-                other.row(),
-                Row::Received { .. } | Row::Subscription { .. } | Row::Queue { .. } | Row::Mark { .. }
-            );
-            let own = own_kind && other.tenant == mine.tenant && other.client == mine.client;
-            prop_assert_eq!(within(&other.row().key(other.tenant()), &span), own);
-        }
-
-        #[test]
-        fn a_scan_of_a_queue_starts_with_the_run_that_holds_the_sequence(
-            row in owned(),
-            from in 0_u64..4,
-            client in hostile(),
-        ) {
-            let span = queue_from(ACME, &client, from);
-            let own = matches!(row.row(), Row::Queue { last, .. } if last >= from)
-                && row.client == client;
-            prop_assert_eq!(within(&row.row().key(ACME), &span), own);
-        }
-
-        #[test]
-        fn no_key_panics_the_parser(key: Vec<u8>) {
-            let _ = Row::parse(&key);
-        }
-    }
-}
+mod tests;

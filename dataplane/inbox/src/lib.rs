@@ -5,8 +5,9 @@
 //!   Subscriptions: [`Inbox::subscribe`], [`Inbox::unsubscribe`], [`Inbox::confirm`]. Messages in:
 //!   [`Inbox::submit_insert`], [`Inbox::deliver_live`]. Messages out: [`Inbox::fetch`],
 //!   [`Inbox::acknowledge`], [`Inbox::received`]. QoS 2 from the client: [`Inbox::qos2_publishing`].
+//!   Wills: [`Inbox::next_will_due`], [`Inbox::due_wills`], [`Inbox::forget_will`].
 //! - [`Owner`]: a connection, as the inbox sees it.
-//! - `keys`, `rows`, `run`, `body`: keys and values (the tables are there). `encoding`: fields.
+//! - `keys`, `rows`, `run`, `body`, `will`: keys and values (the tables are there). `encoding`: fields.
 //! - `command`, `answer`: what the log carries and what comes back. `apply`: how it is obeyed.
 //! - `query`, `sweep`: reads. `bounds`: what bounds a session and a command.
 //! - `registry`, `turn`, `lane`, `due`: what a process holds in memory.
@@ -48,6 +49,11 @@
 //! - **Clean start removes in the attach command** as far as one step goes; from the first step on
 //!   the session is dead, and a crash between steps leaves it to expiry.
 //! - **QoS 0 is not queued**: an online owner gets it at once, an offline session does not.
+//! - **A will is a row of its own, under a number of its own**, beside its session and not in it: it
+//!   outlives the session, and a transient session has one too. Its number is drawn like a session's
+//!   incarnation, so that the queues that take it remember it as the publisher of one message.
+//! - **A will whose server went away waits at least 5 seconds**, and any return of its client cancels
+//!   it: the device was never gone.
 //! - **Expiry by tenants that are due**, known in memory from the commits and, after a start, from
 //!   one look through the rows; a tenant with nothing due costs nothing.
 //! - A tenant's rows are in one shard; a range that is split inside one tenant needs the figures,
@@ -72,6 +78,7 @@ mod service;
 mod session;
 mod sweep;
 mod turn;
+mod will;
 
 #[cfg(test)]
 mod memory_rows;
@@ -85,5 +92,6 @@ pub use service::{Inbox, InboxOptions, LiveOutcome};
 pub use session::{
     AttachRequest, Attached, Detached, DiscardedRoute, EXPIRY_NEVER, Expired, LiveGrant, Owner,
     OwnerEpoch, SessionIncarnation, SessionKind, SessionRef, StoredSubscription, SubscriptionState,
-    TenantFigures,
+    TenantFigures, WillEnd,
 };
+pub use will::{DueWill, WillNumber};

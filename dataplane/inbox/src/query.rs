@@ -11,7 +11,7 @@ use tessera_shard::{RowError, Rows};
 use tessera_tenancy::TenantId;
 
 use crate::body::{decode_body, seconds_left};
-use crate::keys::{BlockId, Row, marks_from, queue_from, subscriptions_of};
+use crate::keys::{BlockId, Row, marks_from, queue_from, subscriptions_of, wills_of};
 use crate::queue::{Fetched, Queued};
 use crate::rows::{
     Mark, ReceivedRow, SessionRow, Stage, SubscriptionRow, TenantRow, body_in_block,
@@ -32,6 +32,20 @@ pub(crate) fn session(
         None => Ok(None),
         Some(value) => decoded(SessionRow::decode(&value), "session").map(Some),
     }
+}
+
+/// Whether the group has anything of a client that an attach must know: a session or a will.
+pub(crate) fn is_known(rows: &dyn Rows, tenant: TenantId, client: &[u8]) -> Result<bool, RowError> {
+    if session(rows, tenant, client)?.is_some() {
+        return Ok(true);
+    }
+    let (from, until) = wills_of(tenant, client);
+    let mut found = false;
+    rows.scan(&from, &until, &mut |_, _| {
+        found = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
 }
 
 /// What a tenant has.

@@ -4,6 +4,7 @@ mod attach;
 mod expire;
 mod insert;
 mod owner;
+mod wills;
 
 use std::fmt;
 use std::sync::Arc;
@@ -68,6 +69,8 @@ struct Inner {
     abandoned: Mutex<Vec<SessionKey>>,
     /// Tenants with sessions that end.
     due: Arc<DueTenants>,
+    /// Tenants with wills that wait.
+    wills_due: Arc<DueTenants>,
     /// Look through all rows: not all that ends or is abandoned is known.
     look_around: AtomicBool,
     round: tokio::sync::Mutex<Round>,
@@ -78,8 +81,11 @@ impl Inbox {
     pub async fn open(engine: &Engine, options: InboxOptions) -> Result<Self, OpenError> {
         let registry = Arc::new(Registry::new());
         let due = Arc::new(DueTenants::default());
-        let (machines_registry, machines_due) = (Arc::clone(&registry), Arc::clone(&due));
-        let make = move |_| Machine::new(Arc::clone(&machines_registry), Arc::clone(&machines_due));
+        let wills_due = Arc::new(DueTenants::default());
+        let make = {
+            let known = (registry.clone(), due.clone(), wills_due.clone());
+            move |_| Machine::new(known.0.clone(), known.1.clone(), known.2.clone())
+        };
         let store = engine
             .open_store(StoreKind::Inbox, options.ranges, make)
             .await?;
@@ -90,6 +96,7 @@ impl Inbox {
             transient_epoch: AtomicU64::new(1),
             abandoned: Mutex::default(),
             due,
+            wills_due,
             // Who was online when the last process ended is not any more.
             look_around: AtomicBool::new(true),
             round: tokio::sync::Mutex::default(),

@@ -3,8 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tessera_mqtt::{ClientId, FilterSpec, Message, PacketId, SubscriptionId, SubscriptionOptions};
+use tessera_mqtt::{
+    ClientId, FilterSpec, Message, PacketId, SubscriptionId, SubscriptionOptions, Will,
+};
 use tessera_tenancy::{PrincipalId, TenantId};
+
+use crate::will::WillNumber;
 
 /// A Session Expiry Interval that never passes (MQTT 5, 3.1.2.11.2).
 pub const EXPIRY_NEVER: u32 = u32::MAX;
@@ -45,6 +49,19 @@ pub struct SessionRef {
     pub epoch: OwnerEpoch,
     /// What was granted: a transient request that resumed a stored session is persistent here.
     pub kind: SessionKind,
+    /// The stored will of this attachment.
+    pub will: Option<WillNumber>,
+}
+
+/// What becomes of a will when its connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WillEnd {
+    /// There is none, or the client said goodbye: nothing is published (MQTT-3.14.4-3).
+    Dropped,
+    /// It is published after its delay, or with the session's end if that is sooner (MQTT-3.1.2-8).
+    Published,
+    /// The same, but not at once: it was the server that went away, and the client may be back.
+    PublishedUnlessBack,
 }
 
 /// The connection that owns a session. Called from other tasks and from the applying thread: each
@@ -85,6 +102,8 @@ pub struct AttachRequest {
     pub kind: SessionKind,
     /// Whom to tell.
     pub owner: Arc<dyn Owner>,
+    /// What is published if the connection ends without a farewell: durable before this is answered.
+    pub will: Option<Box<Will>>,
 }
 
 impl fmt::Debug for AttachRequest {

@@ -1,13 +1,17 @@
-//! What background steps look for: the sessions of a tenant whose time has passed, and, once after
-//! a start, what every tenant has.
+//! What background steps look for: the sessions and wills of a tenant whose time has come, and, once
+//! after a start, what every tenant has.
 
 use std::ops::ControlFlow;
 
+use bytes::Bytes;
+use tessera_mqtt::ClientId;
 use tessera_shard::{RowError, Rows};
 use tessera_tenancy::TenantId;
 
-use crate::keys::{Row, Span, due_until, online_of};
+use crate::body::decode_body;
+use crate::keys::{Row, Span, due_until, online_of, wills_due_until};
 use crate::registry::SessionKey;
+use crate::will::{DueWill, WillNumber, WillRow};
 
 /// Tenants that one step of a look around visits.
 const TENANTS_MAX: usize = 256;
@@ -29,7 +33,9 @@ pub(crate) struct Position {
 pub(crate) struct Around {
     /// When the first session of each tenant ends.
     pub(crate) dues: Vec<(TenantId, u64)>,
-    /// Sessions that are online as far as the group knows.
+    /// When the first will of each tenant is due.
+    pub(crate) wills_due: Vec<(TenantId, u64)>,
+    /// Clients that are online as far as the group knows.
     pub(crate) online: Vec<SessionKey>,
     /// Where the next step starts; `None`: the shard is through.
     pub(crate) next: Option<Position>,
@@ -52,6 +58,9 @@ pub(crate) fn look_around(rows: &dyn Rows, position: &Position) -> Result<Around
         around
             .dues
             .extend(first_due(rows, tenant)?.map(|due_ms| (tenant, due_ms)));
+        around
+            .wills_due
+            .extend(first_will_due(rows, tenant)?.map(|due_ms| (tenant, due_ms)));
         if look_at_online(rows, tenant, &mut position, &mut around)? {
             break;
         }
@@ -78,6 +87,64 @@ pub(crate) fn first_due(rows: &dyn Rows, tenant: TenantId) -> Result<Option<u64>
         ControlFlow::Break(())
     })?;
     Ok(first)
+}
+
+/// When the first will of a tenant is due.
+pub(crate) fn first_will_due(rows: &dyn Rows, tenant: TenantId) -> Result<Option<u64>, RowError> {
+    let mut first = None;
+    let (from, until) = wills_due_until(tenant, u64::MAX);
+    rows.scan(&from, &until, &mut |key, _| {
+        if let Some((_, Row::WillDue { due_ms, .. })) = Row::parse(key) {
+            first = Some(due_ms);
+        }
+        ControlFlow::Break(())
+    })?;
+    Ok(first)
+}
+
+/// Up to so many wills of a tenant that are due, the longest due first.
+pub(crate) fn due_wills(
+    rows: &dyn Rows,
+    tenant: TenantId,
+    now_ms: u64,
+    max: usize,
+) -> Result<Vec<DueWill>, RowError> {
+    let (from, until) = wills_due_until(tenant, now_ms);
+    let mut found = Vec::new();
+    rows.scan(&from, &until, &mut |key, _| {
+        if found.len() >= max {
+            return ControlFlow::Break(());
+        }
+        if let Some((_, Row::WillDue { client, number, .. })) = Row::parse(key) {
+            found.push((client.to_vec(), number));
+        }
+        ControlFlow::Continue(())
+    })?;
+    let wills = found.iter();
+    wills
+        .map(|(client, number)| due_will(rows, tenant, client, *number))
+        .collect()
+}
+
+fn due_will(
+    rows: &dyn Rows,
+    tenant: TenantId,
+    client: &[u8],
+    number: u64,
+) -> Result<DueWill, RowError> {
+    const DAMAGED: RowError = RowError::undecodable("will");
+    let value = rows.get(&Row::Will { client, number }.key(tenant))?;
+    let row = value
+        .and_then(|value| WillRow::decode(&value))
+        .ok_or(DAMAGED)?;
+    let (message, writer) = decode_body(&row.body.into()).ok_or(DAMAGED)?;
+    Ok(DueWill {
+        tenant,
+        client: ClientId::try_from(Bytes::copy_from_slice(client)).map_err(|_| DAMAGED)?,
+        number: WillNumber(number),
+        message,
+        writer,
+    })
 }
 
 /// Up to so many sessions of a tenant whose time has passed, and whether there are more.

@@ -108,7 +108,6 @@ impl Connection {
             None => assign_client_id(random()?),
         };
         let permit = self.permit(&limits, &identity, &client)?;
-        self.shared.wills.cancel(identity.tenant, &client);
         let tenant = self
             .shared
             .tenants
@@ -214,6 +213,7 @@ impl Connection {
             clean_start: request.clean_start,
             kind,
             owner: Arc::<Outbox>::clone(outbox),
+            will: self.inbound.take_will(),
         };
         self.shared
             .inbox

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tessera_inbox::{EXPIRY_NEVER, SessionKind};
-use tessera_mqtt::Will;
+use tessera_inbox::WillEnd;
+use tessera_mqtt::ReasonCode;
 use tessera_session::Refusal;
 use tokio::io::AsyncWriteExt as _;
 
 use super::session::{Completions, Session};
 use super::{Connection, End};
-use crate::authenticate::Identity;
 use crate::outbox::EndReason;
 use crate::shared::Shared;
-use crate::will::{self, Testament};
 
 /// How long a last word may take to leave.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
@@ -46,9 +44,7 @@ impl Connection {
         session
             .settle_acknowledged(&self.shared, acknowledged_below)
             .await;
-        session
-            .leave(&self.shared, &end, self.inbound.take_will())
-            .await;
+        session.leave(&self.shared, &end).await;
         // Only now: a client that sees the close and comes back at once finds its session as it
         // left it.
         if told {
@@ -86,23 +82,18 @@ impl Connection {
 }
 
 impl Session {
-    async fn leave(mut self: Box<Self>, shared: &Arc<Shared>, end: &End, will: Option<Box<Will>>) {
+    async fn leave(mut self: Box<Self>, shared: &Arc<Shared>, end: &End) {
         let expiry = match end {
             End::Client(disconnect) => disconnect.session_expiry_seconds,
             End::Lost | End::Violated(_) | End::Server(_) | End::Refused | End::Stalled => None,
         };
         self.leave_subscriptions(shared).await;
-        let detached = shared.inbox.detach(&self.home.session, expiry).await;
-        match detached {
+        let home = &self.home.session;
+        match shared.inbox.detach(home, expiry, will_end(end)).await {
             Ok(detached) => shared.remove_discarded(detached.discarded).await,
             Err(error) => {
                 tracing::debug!(tenant = %self.tenant.id, %error, "session not detached");
             }
-        }
-        // A client that is back within the delay keeps its will to itself (MQTT-3.1.3-9).
-        let is_back = matches!(end, End::Server(EndReason::TakenOver));
-        if let Some(will) = will.filter(|will| !(is_back && will.delay_seconds > 0)) {
-            self.leave_will(shared, will, expiry);
         }
         let tenant = Arc::clone(&self.tenant);
         drop(self);
@@ -131,29 +122,19 @@ impl Session {
             tracing::debug!(tenant = %self.tenant.id, %error, "last acknowledgement not stored");
         }
     }
+}
 
-    /// DISCONNECT 0x00 has dropped the will; every other end publishes it (MQTT-3.1.2-8, -10).
-    fn leave_will(&self, shared: &Arc<Shared>, will: Box<Will>, new_expiry: Option<u32>) {
-        let Identity {
-            principal: writer,
-            policy,
-            ..
-        } = self.identity;
-        let testament = Testament {
-            will,
-            writer,
-            policy,
-        };
-        let expiry = match self.home.session.kind {
-            SessionKind::Transient => 0,
-            SessionKind::Persistent { expiry_seconds } => new_expiry.unwrap_or(expiry_seconds),
-        };
-        let ends_in = if expiry == EXPIRY_NEVER {
-            Duration::MAX
-        } else {
-            Duration::from_secs(u64::from(expiry))
-        };
-        let tenant = Arc::clone(&self.tenant);
-        will::execute(shared, tenant, self.origin.clone(), testament, ends_in);
+/// DISCONNECT 0x00 drops the will; every other end publishes it (MQTT-3.1.2-8, -10). A client that
+/// the server leaves is given time to be back.
+fn will_end(end: &End) -> WillEnd {
+    match end {
+        End::Client(disconnect) if disconnect.reason == ReasonCode::Success => WillEnd::Dropped,
+        End::Server(EndReason::ShuttingDown) => WillEnd::PublishedUnlessBack,
+        End::Client(_)
+        | End::Lost
+        | End::Violated(_)
+        | End::Server(_)
+        | End::Refused
+        | End::Stalled => WillEnd::Published,
     }
 }

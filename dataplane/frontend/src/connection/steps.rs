@@ -1,6 +1,5 @@
 //! What handling a packet leaves to be waited for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tessera_mqtt::{Message, ReasonCode};
@@ -8,7 +7,8 @@ use tessera_session::{Delivery, InboundPublish, SubscribeRequest, Ticket, Unsubs
 
 use super::session::PublishOutcome;
 use super::{Connection, End};
-use crate::outbox::EndReason;
+use crate::outbox::{ConnectionId, EndReason};
+use crate::shared::Shared;
 use crate::targets::LocalTarget;
 
 /// How long a publisher is held back by a receiver that does not take its messages, before the
@@ -70,27 +70,40 @@ impl Connection {
         }
     }
 
-    async fn hold(&mut self, hold: Hold) -> Result<(), End> {
-        let own = self.session.as_ref().map(|session| session.outbox.id());
-        let deadline = tokio::time::Instant::now() + HOLD_MAX;
-        for receiver in &hold.receivers {
-            // Its own acknowledgements cannot be read while it is held: it would wait for itself.
-            let waited = Some(receiver.outbox.id()) != own
-                && deliver_by(&self.shared, receiver, &hold.message, deadline).await;
-            if !waited {
-                receiver.outbox.end(EndReason::SlowReceiver);
-            }
-        }
-        let Some(ticket) = hold.ticket else {
+    async fn hold(&mut self, held: Hold) -> Result<(), End> {
+        let own = self
+            .session
+            .as_ref()
+            .map_or(ConnectionId::NOBODY, |session| session.outbox.id());
+        hold(&self.shared, &held.message, &held.receivers, own).await;
+        let Some(ticket) = held.ticket else {
             return Ok(());
         };
         self.complete_publish(ticket, PublishOutcome::plain(ReasonCode::Success))
     }
 }
 
+/// Waits until full receivers have the message; one that does not take it in time is ended.
+pub(crate) async fn hold(
+    shared: &Shared,
+    message: &Message,
+    receivers: &[LocalTarget],
+    own: ConnectionId,
+) {
+    let deadline = tokio::time::Instant::now() + HOLD_MAX;
+    for receiver in receivers {
+        // Its own acknowledgements cannot be read while it is held: it would wait for itself.
+        let waited =
+            receiver.outbox.id() != own && deliver_by(shared, receiver, message, deadline).await;
+        if !waited {
+            receiver.outbox.end(EndReason::SlowReceiver);
+        }
+    }
+}
+
 /// Delivers as soon as there is room. `false` if there was none by the deadline.
 async fn deliver_by(
-    shared: &Arc<crate::shared::Shared>,
+    shared: &Shared,
     receiver: &LocalTarget,
     message: &Message,
     deadline: tokio::time::Instant,

@@ -71,6 +71,11 @@ impl Hello {
         }
     }
 
+    /// The same with another credential.
+    pub(crate) fn by(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
     /// MQTT 3.1.1 and 5, each with a session that ends with its connection and with one that is
     /// kept.
     pub(crate) fn of_every_kind(tenant: u8, client: &'static str) -> [Self; 4] {

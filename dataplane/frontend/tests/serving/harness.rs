@@ -35,6 +35,7 @@ pub(crate) const BETA: u8 = 2;
 pub(crate) struct Harness {
     pub(crate) frontend: Frontend,
     engine: Engine,
+    inbox: Inbox,
     push: parking_lot::Mutex<Push>,
     folder: TempDir,
     incarnation: u64,
@@ -70,14 +71,17 @@ impl Harness {
         let Self {
             frontend,
             engine,
+            inbox,
             folder,
             incarnation,
             disk,
             push,
         } = self;
-        drop((frontend, engine, push));
+        drop((frontend, engine, inbox, push));
         let restarted = Self::open(folder, disk, incarnation + 1).await;
         restarted.snapshot();
+        // The first round of background work finds what the former process left.
+        while restarted.inbox.expire(unix_ms()).await.unwrap().more {}
         restarted
     }
 
@@ -96,14 +100,15 @@ impl Harness {
             node,
             incarnation: Incarnation(incarnation),
         };
+        let inbox = Inbox::open(&engine, InboxOptions { ranges: 2 })
+            .await
+            .unwrap();
         let config = Config::open(Arc::new(disk.clone())).unwrap();
         let services = Services {
             config: config.clone(),
             limits: Directory::new(),
             dist: Dist::open(&engine, dist_options).await.unwrap(),
-            inbox: Inbox::open(&engine, InboxOptions { ranges: 2 })
-                .await
-                .unwrap(),
+            inbox: inbox.clone(),
             retain: Retain::open(&engine, RetainOptions { ranges: 2 })
                 .await
                 .unwrap(),
@@ -127,6 +132,7 @@ impl Harness {
         Self {
             frontend,
             engine,
+            inbox,
             push,
             folder,
             incarnation,

@@ -6,7 +6,7 @@ use tessera_mqtt::{
 };
 
 use crate::client::{Device, Hello, message};
-use crate::harness::{ACME, Harness};
+use crate::harness::{ACME, BETA, Harness, free, revoke, set_tenant, suspend};
 
 const QOS0: Qos = Qos::AtMostOnce;
 const QOS1: Qos = Qos::AtLeastOnce;
@@ -197,4 +197,85 @@ async fn a_will_of_one_version_reaches_the_other() {
         drop(with_will(&harness, &of(from, "client"), will("bye", QOS1, false, 0)).await);
         assert_eq!(watcher.receive_payload().await, "bye");
     }
+}
+
+/// A session that is there while its watcher is not.
+async fn kept_watcher(harness: &Harness) -> Device {
+    let mut watcher = harness
+        .connected(&Hello::persistent(ACME, "watcher").by("two"))
+        .await;
+    watcher.subscribe("gone/#", QOS1).await;
+    watcher
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_publishes_the_wills_of_those_who_do_not_come_back() {
+    let harness = Harness::start().await;
+    let watcher = kept_watcher(&harness).await;
+    let _lost = with_will(
+        &harness,
+        &Hello::new(ACME, "lost"),
+        will("lost", QOS1, false, 0),
+    )
+    .await;
+    let back = Hello::new(ACME, "back");
+    let _back = with_will(&harness, &back, will("back", QOS1, false, 0)).await;
+    drop(watcher);
+    let harness = harness.restart().await;
+    let back = harness.connected(&back).await;
+    let mut watcher = harness
+        .connected(&Hello::persistent(ACME, "watcher").by("two"))
+        .await;
+    assert_eq!(payload(&watcher.receive().await), b"lost");
+    watcher.expect_nothing().await;
+    back.farewell().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_credential_and_a_suspended_tenant_leave_no_will() {
+    let harness = Harness::start().await;
+    let watcher = kept_watcher(&harness).await;
+    // the writer's credential is gone when its connection ends.
+    let mut revoked = with_will(
+        &harness,
+        &Hello::new(ACME, "revoked"),
+        will("revoked", QOS1, true, 0),
+    )
+    .await;
+    harness.change(revoke(ACME, "one"));
+    while revoked.next_or_end().await.is_some() {}
+    // the tenant is suspended while the will waits.
+    let waits = Hello::persistent(ACME, "waits").by("two");
+    let waits = with_will(&harness, &waits, will("waits", QOS1, true, 1)).await;
+    waits.hang_up().await;
+    harness.change(suspend(ACME));
+    drop(watcher);
+    // A will of another tenant that is due later marks the moment at which these were.
+    let mut other = harness.connected(&Hello::new(BETA, "watcher")).await;
+    other.subscribe("gone/#", QOS1).await;
+    let marker = Hello::persistent(BETA, "marker");
+    let marker = with_will(&harness, &marker, will("marker", QOS1, false, 2)).await;
+    marker.hang_up().await;
+    assert_eq!(payload(&other.receive().await), b"marker");
+    harness.change(set_tenant(ACME, free()));
+    let mut watcher = harness
+        .connected(&Hello::persistent(ACME, "watcher").by("two"))
+        .await;
+    watcher.subscribe("gone/+", QOS1).await;
+    watcher.expect_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v5_mqtt_3_1_2_8_a_clean_start_ends_the_session_and_with_it_the_wills_delay() {
+    let harness = Harness::start().await;
+    let mut watcher = watcher(&harness).await;
+    let hello = Hello::persistent(ACME, "client");
+    let lost = with_will(&harness, &hello, will("bye", QOS1, false, 3_600)).await;
+    lost.hang_up().await;
+    let anew = Hello {
+        clean: true,
+        ..hello
+    };
+    let _anew = harness.connected(&anew).await;
+    assert_eq!(payload(&watcher.receive().await), b"bye");
 }

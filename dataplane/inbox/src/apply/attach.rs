@@ -4,12 +4,13 @@ use tessera_shard::RowError;
 
 use super::change::Change;
 use super::remove::remove;
+use super::will::{self, Return};
 use crate::answer::{Answer, AttachOutcome, Removed};
 use crate::bounds::SPAN_MAX;
 use crate::command::{Attach, Fence};
 use crate::keys::Row;
 use crate::rows::{Presence, SessionRow};
-use crate::session::EXPIRY_NEVER;
+use crate::session::{EXPIRY_NEVER, WillEnd};
 
 /// Takes a stored session over, or begins one. What is in the way (clean start, a session whose
 /// time has passed) is removed first, in steps.
@@ -23,6 +24,7 @@ pub(super) fn attach(change: &mut Change<'_>, attach: &Attach<'_>) -> Result<Ans
         return Ok(Answer::Attach {
             outcome: AttachOutcome::OtherPrincipal,
             removed,
+            will: None,
         });
     }
     if alive && !attach.clean_start {
@@ -33,6 +35,7 @@ pub(super) fn attach(change: &mut Change<'_>, attach: &Attach<'_>) -> Result<Ans
         return Ok(Answer::Attach {
             outcome: AttachOutcome::More,
             removed,
+            will: None,
         });
     }
     begin(change, attach, removed)
@@ -44,13 +47,14 @@ pub(super) fn detach(
     fence: Fence<'_>,
     expiry_seconds: Option<u32>,
     sent_below: u64,
+    will: WillEnd,
 ) -> Result<Answer, RowError> {
     let Some(mut row) = change.owned(fence)? else {
         return Ok(Answer::Stale);
     };
     row.expiry_seconds = expiry_seconds.unwrap_or(row.expiry_seconds);
     row.sent_below = row.sent_below.max(sent_below.min(row.next));
-    leave(change, fence.client, row)
+    leave(change, fence.client, row, will)
 }
 
 /// The owner is gone without a word.
@@ -58,9 +62,15 @@ pub(super) fn release(change: &mut Change<'_>, client: &[u8]) -> Result<Answer, 
     match change.session(client)? {
         Some(mut row) if row.presence == Presence::Online => {
             assume_sent(&mut row);
-            leave(change, client, row)
+            leave(change, client, row, WillEnd::PublishedUnlessBack)
         }
-        Some(_) | None => Ok(Answer::Done),
+        Some(_) => Ok(Answer::Done),
+        None => {
+            let now_ms = change.now_ms();
+            will::leave_all(change, client, WillEnd::PublishedUnlessBack, Some(now_ms))?;
+            change.delete(Row::Online { client })?;
+            Ok(Answer::Done)
+        }
     }
 }
 
@@ -69,10 +79,12 @@ fn begin(
     attach: &Attach<'_>,
     removed: Removed,
 ) -> Result<Answer, RowError> {
+    will::settle_returned(change, attach.client, Return::Ended)?;
     if !attach.create {
         return Ok(Answer::Attach {
             outcome: AttachOutcome::Absent,
             removed,
+            will: arm(change, attach)?,
         });
     }
     change.figures.last_incarnation += 1;
@@ -91,7 +103,11 @@ fn begin(
         epoch: row.epoch,
         resumed: false,
     };
-    Ok(Answer::Attach { outcome, removed })
+    Ok(Answer::Attach {
+        outcome,
+        removed,
+        will: arm(change, attach)?,
+    })
 }
 
 fn resume(
@@ -106,6 +122,7 @@ fn resume(
     row.expiry_seconds = attach.expiry_seconds;
     change.set_presence(attach.client, &mut row, Presence::Online)?;
     change.put_session(attach.client, &row)?;
+    will::settle_returned(change, attach.client, Return::Resumed)?;
     let outcome = AttachOutcome::Owned {
         incarnation: row.incarnation,
         epoch: row.epoch,
@@ -114,15 +131,38 @@ fn resume(
     Ok(Answer::Attach {
         outcome,
         removed: Removed::default(),
+        will: arm(change, attach)?,
     })
 }
 
-fn leave(change: &mut Change<'_>, client: &[u8], mut row: SessionRow) -> Result<Answer, RowError> {
+/// Stores the will that came with the attach. Without one, a client that has no stored session is
+/// not to be found as online.
+fn arm(change: &mut Change<'_>, attach: &Attach<'_>) -> Result<Option<u64>, RowError> {
+    match &attach.will {
+        Some(will) => will::arm(change, attach.client, will).map(Some),
+        None if attach.create => Ok(None),
+        None => {
+            let client = attach.client;
+            if change.session(client)?.is_none() {
+                change.delete(Row::Online { client })?;
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn leave(
+    change: &mut Change<'_>,
+    client: &[u8],
+    mut row: SessionRow,
+    will: WillEnd,
+) -> Result<Answer, RowError> {
+    let due_ms = due(change.now_ms(), row.expiry_seconds);
+    will::leave_all(change, client, will, due_ms)?;
     if row.expiry_seconds == 0 {
         let (done, removed) = remove(change, client, row)?;
         return Ok(Answer::Ended { done, removed });
     }
-    let due_ms = due(change.now_ms(), row.expiry_seconds);
     change.set_presence(client, &mut row, Presence::Offline { due_ms })?;
     change.put_session(client, &row)?;
     Ok(Answer::Ended {

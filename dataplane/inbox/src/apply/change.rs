@@ -235,6 +235,12 @@ impl<'a> Change<'a> {
         self.entry_has_bodies = true;
     }
 
+    /// A will is published at that time.
+    pub(super) fn note_will_due(&mut self, due_ms: u64) {
+        let first = self.effects.will_due_ms.unwrap_or(due_ms);
+        self.effects.will_due_ms = Some(due_ms.min(first));
+    }
+
     fn settle(&mut self, block: BlockId, more: i64) -> Result<(), RowError> {
         let before = match self.get(Row::BlockRefs(block))? {
             None => 0,

@@ -90,6 +90,8 @@ fn remove_belonging(
         | Row::BlockRefs(_)
         | Row::Due { .. }
         | Row::Online { .. }
+        | Row::Will { .. }
+        | Row::WillDue { .. }
         | Row::Publisher { .. } => return Err(RowError::undecodable("key")),
     }
     change.delete_key(key)

@@ -4,6 +4,7 @@ mod invariants;
 mod messages;
 mod model;
 mod sessions;
+mod wills;
 
 use bytes::Bytes;
 use tessera_mqtt::{Message, Qos, TopicName};
@@ -20,7 +21,7 @@ use crate::query::{self, FetchBounds};
 use crate::queue::{Fetched, InsertOutcome, OverflowPolicy, QueueBounds};
 use crate::registry::{Ownership, Registered, SessionKey};
 use crate::run::Delivery;
-use crate::session::{EXPIRY_NEVER, OwnerEpoch, SessionIncarnation};
+use crate::session::{EXPIRY_NEVER, OwnerEpoch, SessionIncarnation, WillEnd};
 
 const OWN: PrincipalId = PrincipalId::from_bytes([0x11; 16]);
 const OTHER: PrincipalId = PrincipalId::from_bytes([0x12; 16]);
@@ -128,9 +129,13 @@ impl World {
             clean_start,
             create: true,
             expiry_seconds,
+            will: None,
         };
         let answer = self.obey(whose, &Command::Attach(attach));
-        let Answer::Attach { outcome, removed } = answer else {
+        let Answer::Attach {
+            outcome, removed, ..
+        } = answer
+        else {
             panic!("{answer:?}")
         };
         (outcome, removed)

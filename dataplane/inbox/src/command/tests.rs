@@ -43,7 +43,12 @@ fn insert() -> Command<'static> {
 
 /// One of each kind, as the log has it for good.
 fn golden() -> Vec<(Command<'static>, &'static str)> {
-    [golden_of_sessions(), golden_of_messages()].concat()
+    [
+        golden_of_sessions(),
+        golden_of_wills(),
+        golden_of_messages(),
+    ]
+    .concat()
 }
 
 fn golden_of_sessions() -> Vec<(Command<'static>, &'static str)> {
@@ -54,11 +59,13 @@ fn golden_of_sessions() -> Vec<(Command<'static>, &'static str)> {
         clean_start: true,
         create: false,
         expiry_seconds: 60,
+        will: None,
     };
     let detach = Command::Detach {
         fence,
         expiry_seconds: Some(9),
         sent_below: 200,
+        will: WillEnd::Dropped,
     };
     let subscribe = Command::Subscribe {
         fence,
@@ -82,6 +89,59 @@ fn golden_of_sessions() -> Vec<(Command<'static>, &'static str)> {
         (
             Command::Confirm { fence, filter },
             "0107000263310304 0003612f23",
+        ),
+    ]
+}
+
+fn golden_of_wills() -> Vec<(Command<'static>, &'static str)> {
+    let (fence, client) = (FENCE, &b"c1"[..]);
+    let with_will = Attach {
+        client,
+        principal: PRINCIPAL,
+        clean_start: true,
+        create: false,
+        expiry_seconds: 60,
+        will: Some(NewWill {
+            delay_seconds: 5,
+            body: b"bye",
+        }),
+    };
+    let detach_with_will = |will| Command::Detach {
+        fence,
+        expiry_seconds: None,
+        sent_below: 0,
+        will,
+    };
+    let leave_will = |end| Command::LeaveWill {
+        client,
+        number: 300,
+        end,
+    };
+    vec![
+        (
+            Command::Attach(with_will),
+            "010e0002633111111111111111111111111111111111 0100 0000003c 00000005 03627965",
+        ),
+        (
+            detach_with_will(WillEnd::Published),
+            "010f01000263310304 00 00000000 00",
+        ),
+        (
+            detach_with_will(WillEnd::PublishedUnlessBack),
+            "010f02000263310304 00 00000000 00",
+        ),
+        (leave_will(WillEnd::Dropped), "011000026331 ac02 00"),
+        (leave_will(WillEnd::Published), "011000026331 ac02 01"),
+        (
+            leave_will(WillEnd::PublishedUnlessBack),
+            "011000026331 ac02 02",
+        ),
+        (
+            Command::ForgetWill {
+                client,
+                number: 300,
+            },
+            "011100026331 ac02",
         ),
     ]
 }

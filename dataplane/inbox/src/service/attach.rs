@@ -7,9 +7,11 @@ use tessera_mqtt::ClientId;
 use tessera_shard::ReadError;
 use tessera_tenancy::TenantId;
 
+use super::owner::done;
 use super::{Inbox, discarded_routes, key_of};
 use crate::answer::{Answer, AttachOutcome};
-use crate::command::{Attach, Command, Fence};
+use crate::body::encode_body;
+use crate::command::{Attach, Command, Fence, NewWill};
 use crate::error::{AttachError, SessionError};
 use crate::lane::Lane;
 use crate::query;
@@ -17,9 +19,10 @@ use crate::registry::{Ownership, Registered, SessionKey};
 use crate::rows::Mark;
 use crate::session::{
     AttachRequest, Attached, Detached, DiscardedRoute, OwnerEpoch, SessionIncarnation, SessionKind,
-    SessionRef,
+    SessionRef, WillEnd,
 };
 use crate::turn::Contended;
+use crate::will::WillNumber;
 
 /// Client identifiers that are remembered as abandoned one by one.
 const ABANDONED_MAX: usize = 65_536;
@@ -29,6 +32,7 @@ const ABANDONED_MAX: usize = 65_536;
 struct Stored {
     /// The session that is now the caller's, and whether it was there before.
     owned: Option<(Ownership, bool)>,
+    will: Option<WillNumber>,
     discarded: Vec<DiscardedRoute>,
 }
 
@@ -36,7 +40,8 @@ impl Inbox {
     /// Makes the caller the one owner of a client's session.
     ///
     /// The former owner is told and fenced before this returns; the new one may be called before.
-    /// A transient session costs no write, unless a stored one has to be discarded.
+    /// A transient session costs no write, unless a stored one or a will has to be discarded, or it
+    /// has a will.
     ///
     /// If the future is dropped, the session is nobody's: the next step of
     /// [`expire`](Self::expire) finds it.
@@ -59,9 +64,13 @@ impl Inbox {
         };
         let attached = match stored.owned {
             Some((ownership, resumed)) => {
-                self.attached_stored(&request, ownership, resumed, stored.discarded)?
+                self.attached_stored(&request, ownership, resumed, &stored)?
             }
-            None => self.attached_in_memory(&request, stored.discarded),
+            None => self.attached_in_memory(&request, &stored),
+        };
+        let attached = Attached {
+            discarded: stored.discarded,
+            ..attached
         };
         abandoned.key = None;
         let took_over = self.take_over(key.clone(), &request, &attached.session);
@@ -72,11 +81,13 @@ impl Inbox {
     }
 
     /// Leaves a session; `expiry_seconds` replaces its expiry (DISCONNECT may bring one). A session
-    /// without expiry ends here. For a former owner this is `Stale`, and nothing happens.
+    /// without expiry ends here. `will` says what becomes of a will. For a former owner this is
+    /// `Stale`, and nothing happens.
     pub async fn detach(
         &self,
         session: &SessionRef,
         expiry_seconds: Option<u32>,
+        will: WillEnd,
     ) -> Result<Detached, SessionError> {
         let key = key_of(session);
         let ownership = Ownership {
@@ -92,18 +103,24 @@ impl Inbox {
         if !self.inner.registry.remove(&key, ownership) {
             return Err(SessionError::Stale);
         }
-        if session.kind == SessionKind::Transient {
+        if session.kind == SessionKind::Transient && session.will.is_none() {
             return Ok(Detached::default());
         }
         let mut abandoned = Abandoned {
             inbox: self,
             key: Some(key),
         };
+        if session.kind == SessionKind::Transient {
+            self.leave_will(session, will).await?;
+            abandoned.key = None;
+            return Ok(Detached::default());
+        }
         let sent_below = lane.map_or(0, |lane| lane.sent_below());
         let command = Command::Detach {
             fence: fence_of(session),
             expiry_seconds,
             sent_below,
+            will,
         };
         let mut discarded = Vec::new();
         let mut answer = self.propose(tenant, client, command).await?;
@@ -120,6 +137,25 @@ impl Inbox {
         Ok(Detached { discarded })
     }
 
+    /// The will of a session that is not stored.
+    async fn leave_will(&self, session: &SessionRef, end: WillEnd) -> Result<(), SessionError> {
+        let Some(number) = session.will else {
+            return Ok(());
+        };
+        let client = session.client.as_bytes();
+        let command = Command::LeaveWill {
+            client,
+            number: number.0,
+            end,
+        };
+        let answer = self.propose(session.tenant, client, command).await?;
+        // Another connection may have taken the client identifier, and the will been published.
+        if answer == Answer::Unknown {
+            return Ok(());
+        }
+        done(&answer)
+    }
+
     fn check_principal(&self, request: &AttachRequest) -> Result<(), AttachError> {
         let client = request.client.as_bytes();
         let principal = self
@@ -132,27 +168,46 @@ impl Inbox {
         }
     }
 
-    /// What the group has to do with this attach: nothing for a new transient session.
+    /// What the group has to do with this attach: nothing for a new transient session without a will.
     async fn attach_stored(&self, request: &AttachRequest) -> Result<Stored, AttachError> {
         let (tenant, client) = (request.tenant, request.client.as_bytes());
-        let attach = match request.kind {
-            SessionKind::Persistent { expiry_seconds } => attach_of(request, true, expiry_seconds),
+        let (create, expiry_seconds) = match request.kind {
+            SessionKind::Persistent { expiry_seconds } => (true, expiry_seconds),
             SessionKind::Transient => {
-                if self
-                    .read(tenant, client, |rows| query::session(rows, tenant, client))?
-                    .is_none()
-                {
+                let is_known =
+                    self.read(tenant, client, |rows| query::is_known(rows, tenant, client))?;
+                if !is_known && request.will.is_none() {
                     return Ok(Stored::default());
                 }
-                attach_of(request, false, 0)
+                (false, 0)
             }
+        };
+        let will = request.will.as_ref().map(|will| {
+            let body = encode_body(&will.message, request.principal);
+            (will.delay_seconds, body)
+        });
+        let attach = Attach {
+            client,
+            principal: request.principal,
+            clean_start: request.clean_start,
+            create,
+            expiry_seconds,
+            will: will.as_ref().map(|(delay_seconds, body)| NewWill {
+                delay_seconds: *delay_seconds,
+                body,
+            }),
         };
         let mut discarded = Vec::new();
         loop {
             let answer = self
                 .propose(tenant, client, Command::Attach(attach))
                 .await?;
-            let Answer::Attach { outcome, removed } = answer else {
+            let Answer::Attach {
+                outcome,
+                removed,
+                will,
+            } = answer
+            else {
                 return Err(AttachError::Answer);
             };
             discarded_routes(tenant, &request.client, &removed, &mut discarded);
@@ -175,7 +230,11 @@ impl Inbox {
                     ))
                 }
             };
-            return Ok(Stored { owned, discarded });
+            return Ok(Stored {
+                owned,
+                will: will.map(WillNumber),
+                discarded,
+            });
         }
     }
 
@@ -184,7 +243,7 @@ impl Inbox {
         request: &AttachRequest,
         ownership: Ownership,
         session_present: bool,
-        discarded: Vec<DiscardedRoute>,
+        stored: &Stored,
     ) -> Result<Attached, AttachError> {
         let expiry_seconds = match request.kind {
             SessionKind::Persistent { expiry_seconds } => expiry_seconds,
@@ -192,7 +251,7 @@ impl Inbox {
         };
         let kind = SessionKind::Persistent { expiry_seconds };
         let attached = Attached {
-            session: session_ref(request, ownership, kind),
+            session: session_ref(request, ownership, kind, stored.will),
             session_present,
             took_over: false,
             subscriptions: Vec::new(),
@@ -200,7 +259,7 @@ impl Inbox {
             cursor: 0,
             sent_below: 0,
             released: Vec::new(),
-            discarded,
+            discarded: Vec::new(),
         };
         if !session_present {
             return Ok(attached);
@@ -233,18 +292,14 @@ impl Inbox {
         })
     }
 
-    fn attached_in_memory(
-        &self,
-        request: &AttachRequest,
-        discarded: Vec<DiscardedRoute>,
-    ) -> Attached {
+    fn attached_in_memory(&self, request: &AttachRequest, stored: &Stored) -> Attached {
         let epoch = self.inner.transient_epoch.fetch_add(1, Ordering::Relaxed);
         let ownership = Ownership {
             incarnation: SessionIncarnation(0),
             epoch: OwnerEpoch(epoch),
         };
         Attached {
-            session: session_ref(request, ownership, SessionKind::Transient),
+            session: session_ref(request, ownership, SessionKind::Transient, stored.will),
             session_present: false,
             took_over: false,
             subscriptions: Vec::new(),
@@ -252,7 +307,7 @@ impl Inbox {
             cursor: 0,
             sent_below: 0,
             released: Vec::new(),
-            discarded,
+            discarded: Vec::new(),
         }
     }
 
@@ -308,23 +363,19 @@ pub(super) fn fence_of(session: &SessionRef) -> Fence<'_> {
     }
 }
 
-fn attach_of(request: &AttachRequest, create: bool, expiry_seconds: u32) -> Attach<'_> {
-    Attach {
-        client: request.client.as_bytes(),
-        principal: request.principal,
-        clean_start: request.clean_start,
-        create,
-        expiry_seconds,
-    }
-}
-
-fn session_ref(request: &AttachRequest, ownership: Ownership, kind: SessionKind) -> SessionRef {
+fn session_ref(
+    request: &AttachRequest,
+    ownership: Ownership,
+    kind: SessionKind,
+    will: Option<WillNumber>,
+) -> SessionRef {
     SessionRef {
         tenant: request.tenant,
         client: request.client.clone(),
         incarnation: ownership.incarnation,
         epoch: ownership.epoch,
         kind,
+        will,
     }
 }
 

@@ -120,6 +120,9 @@ impl Inbox {
         for (tenant, due_ms) in around.dues {
             self.inner.due.note(tenant, due_ms);
         }
+        for (tenant, due_ms) in around.wills_due {
+            self.inner.wills_due.note(tenant, due_ms);
+        }
         self.release_all(&around.online, expired).await?;
         round.around = Some(match around.next {
             Some(position) => (*at, position),

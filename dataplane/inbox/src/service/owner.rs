@@ -258,7 +258,7 @@ impl Inbox {
     }
 }
 
-fn done(answer: &Answer) -> Result<(), SessionError> {
+pub(super) fn done(answer: &Answer) -> Result<(), SessionError> {
     if *answer == Answer::Done {
         Ok(())
     } else {

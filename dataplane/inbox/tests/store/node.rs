@@ -9,7 +9,7 @@ use tessera_inbox::{
     AttachRequest, Attached, Inbox, InboxOptions, InsertOutcome, InsertRequest, LiveGrant, Owner,
     PublishOrigin, QueueBounds, SessionIncarnation, SessionKind, SessionRef, Target,
 };
-use tessera_mqtt::{ClientId, FilterSpec, Message, PacketId, Qos, TopicName};
+use tessera_mqtt::{ClientId, FilterSpec, Message, PacketId, Qos, TopicName, Will};
 use tessera_shard::{Engine, EngineOptions};
 use tessera_tenancy::{ClusterId, Incarnation, NodeId, PrincipalId, TenantId};
 use tokio::sync::Notify;
@@ -92,6 +92,38 @@ impl Node {
         let request = request(whose, client, OWN, kind, clean_start, &told);
         let attached = self.inbox().attach(request).await.unwrap();
         Connection { attached, told }
+    }
+
+    pub(crate) async fn attach_with_will(
+        &self,
+        whose: TenantId,
+        client: &str,
+        kind: SessionKind,
+        payload: &str,
+    ) -> Connection {
+        let told = Arc::new(Told::default());
+        let topic = TopicName::try_from("gone").unwrap();
+        let will = Will {
+            message: Message::new(topic, payload.to_owned()),
+            delay_seconds: 0,
+        };
+        let request = AttachRequest {
+            will: Some(Box::new(will)),
+            ..request(whose, client, OWN, kind, false, &told)
+        };
+        let attached = self.inbox().attach(request).await.unwrap();
+        Connection { attached, told }
+    }
+
+    /// Payloads of the tenant's wills that are due, each forgotten.
+    pub(crate) async fn due_wills(&self, whose: TenantId) -> Vec<String> {
+        let due = self.inbox().due_wills(whose, self.now_ms(), 10).unwrap();
+        let mut payloads = Vec::new();
+        for will in due {
+            self.inbox().forget_will(&will).await.unwrap();
+            payloads.push(String::from_utf8(will.message.payload.to_vec()).unwrap());
+        }
+        payloads
     }
 
     pub(crate) async fn insert(&self, to: &SessionRef, payload: &str) -> InsertOutcome {
@@ -221,6 +253,7 @@ pub(crate) fn request(
         clean_start,
         kind,
         owner: Arc::clone(told) as Arc<dyn Owner>,
+        will: None,
     }
 }
 

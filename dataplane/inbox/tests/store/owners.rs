@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tessera_inbox::{AttachError, LiveGrant, LiveOutcome, SessionError, SessionKind};
+use tessera_inbox::{AttachError, LiveGrant, LiveOutcome, SessionError, SessionKind, WillEnd};
 use tessera_mqtt::{ClientId, Qos, SubscriptionOptions};
 
 use crate::node::{
@@ -38,7 +38,10 @@ async fn a_takeover_tells_and_fences_the_former_owner() {
     assert_eq!(inbox.qos2_publishing(session, id(1)).await.err(), stale);
     assert_eq!(inbox.qos2_received(session, id(1)).await.err(), stale);
     assert_eq!(inbox.qos2_released(session, id(1)).await.err(), stale);
-    assert_eq!(inbox.detach(session, Some(0)).await.err(), stale);
+    assert_eq!(
+        inbox.detach(session, Some(0), WillEnd::Dropped).await.err(),
+        stale
+    );
     assert_eq!(node.payloads(&owner), ["m"]);
     assert!(inbox.is_online(tenant(1), &owner.session().client));
 }
@@ -50,7 +53,9 @@ async fn transient_and_persistent_owners_replace_each_other() {
     let second = node.attach(tenant(1), "c", TRANSIENT).await;
     assert!(first.told.is_taken_over() && second.attached.took_over);
     assert_eq!(
-        node.inbox().detach(first.session(), None).await,
+        node.inbox()
+            .detach(first.session(), None, WillEnd::Dropped)
+            .await,
         Err(SessionError::Stale)
     );
     let stored = node.attach(tenant(1), "c", HOUR).await;
@@ -66,7 +71,10 @@ async fn transient_and_persistent_owners_replace_each_other() {
         SessionKind::Persistent { expiry_seconds: 0 }
     );
     assert_eq!(node.payloads(&resumed), ["m"]);
-    node.inbox().detach(resumed.session(), None).await.unwrap();
+    node.inbox()
+        .detach(resumed.session(), None, WillEnd::Dropped)
+        .await
+        .unwrap();
     assert_eq!(
         node.inbox().figures(tenant(1)).unwrap().sessions,
         0,
@@ -90,14 +98,20 @@ async fn a_client_identifier_belongs_to_its_principal() {
         }
     }
     assert!(!owner.told.is_taken_over() && !live.told.is_taken_over());
-    node.inbox().detach(owner.session(), None).await.unwrap();
+    node.inbox()
+        .detach(owner.session(), None, WillEnd::Dropped)
+        .await
+        .unwrap();
     let told = Arc::new(Told::default());
     let thief = request(tenant(1), "stored", OTHER, TRANSIENT, true, &told);
     assert_eq!(
         node.inbox().attach(thief).await.err(),
         Some(AttachError::OtherPrincipal)
     );
-    node.inbox().detach(live.session(), None).await.unwrap();
+    node.inbox()
+        .detach(live.session(), None, WillEnd::Dropped)
+        .await
+        .unwrap();
     let other = request(tenant(1), "live", OTHER, TRANSIENT, true, &told);
     assert!(
         node.inbox().attach(other).await.is_ok(),
@@ -122,7 +136,10 @@ async fn a_clean_start_discards_and_reports_the_routes() {
         assert_ne!(new.session().incarnation, old.session().incarnation);
         let figures = node.inbox().figures(tenant(1)).unwrap();
         assert_eq!((figures.subscriptions, figures.queue_messages), (0, 0));
-        node.inbox().detach(new.session(), Some(0)).await.unwrap();
+        node.inbox()
+            .detach(new.session(), Some(0), WillEnd::Dropped)
+            .await
+            .unwrap();
     }
 }
 
@@ -142,7 +159,10 @@ async fn a_large_session_is_discarded_whole() {
     assert_eq!(new.attached.discarded.len(), 900);
     let again = node.attach(tenant(1), "c", HOUR).await;
     assert!(!again.attached.session_present);
-    node.inbox().detach(again.session(), Some(0)).await.unwrap();
+    node.inbox()
+        .detach(again.session(), Some(0), WillEnd::Dropped)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,7 +237,10 @@ async fn live_messages_reach_the_owner_of_that_session_only() {
     let other = tessera_inbox::SessionIncarnation(session.incarnation.0 + 1);
     assert_eq!(deliver(other), LiveOutcome::NoSubscription);
     assert_eq!(owner.told.live(), 1);
-    node.inbox().detach(&session, None).await.unwrap();
+    node.inbox()
+        .detach(&session, None, WillEnd::Dropped)
+        .await
+        .unwrap();
     assert_eq!(deliver(session.incarnation), LiveOutcome::Offline);
 }
 
@@ -227,7 +250,11 @@ async fn a_detached_session_keeps_its_queue_until_it_expires() {
     let second = SessionKind::Persistent { expiry_seconds: 9 };
     let owner = node.attach(tenant(1), "c", second).await;
     node.subscribe(owner.session(), "x").await;
-    let left = node.inbox().detach(owner.session(), Some(1)).await.unwrap();
+    let left = node
+        .inbox()
+        .detach(owner.session(), Some(1), WillEnd::Dropped)
+        .await
+        .unwrap();
     assert!(left.discarded.is_empty());
     let request = insert_request("m", vec![target(owner.session(), Qos::AtLeastOnce)]);
     node.inbox()

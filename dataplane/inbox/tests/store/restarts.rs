@@ -1,6 +1,8 @@
 //! What a process leaves to the next one.
 
-use tessera_inbox::{InsertOutcome, SessionError, SubscriptionState, TenantFigures};
+use tessera_inbox::{
+    InsertOutcome, SessionError, SessionKind, SubscriptionState, TenantFigures, WillEnd,
+};
 use tessera_mqtt::{Qos, SubscriptionOptions};
 
 use crate::node::{HOUR, Node, filter, id, insert_request, target, tenant};
@@ -171,7 +173,7 @@ async fn a_publish_tried_again_by_the_next_process_is_stored_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_that_a_process_left_online_expire() {
     let mut node = Node::start().await;
-    let second = tessera_inbox::SessionKind::Persistent { expiry_seconds: 1 };
+    let second = SessionKind::Persistent { expiry_seconds: 1 };
     let gone = node.attach(tenant(1), "gone", second).await;
     node.subscribe(gone.session(), "x").await;
     node.attach(tenant(2), "kept", second).await;
@@ -204,7 +206,7 @@ async fn sessions_that_a_process_left_online_expire() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transient_session_leaves_nothing() {
     let mut node = Node::start().await;
-    let transient = tessera_inbox::SessionKind::Transient;
+    let transient = SessionKind::Transient;
     let before = node.attach(tenant(1), "c", transient).await;
     let acknowledged = node.inbox().acknowledge(before.session(), 1).await;
     assert_eq!(acknowledged, Err(SessionError::Transient));
@@ -220,4 +222,48 @@ async fn a_transient_session_leaves_nothing() {
             .attached
             .session_present
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_outlives_the_process_of_its_connection_and_is_forgotten_for_good() {
+    for kind in [HOUR, SessionKind::Transient] {
+        let mut node = Node::start().await;
+        let attached = node.attach_with_will(tenant(1), "c", kind, "bye").await;
+        assert!(attached.session().will.is_some());
+        node.restart().await;
+        assert_eq!(node.inbox().next_will_due(), None, "not looked for yet");
+        node.expire().await;
+        let due_ms = node.inbox().next_will_due().unwrap();
+        assert!(due_ms > node.now_ms(), "the client may be back");
+        node.wait(due_ms - node.now_ms());
+        assert_eq!(node.due_wills(tenant(1)).await, ["bye"], "{kind:?}");
+        node.restart().await;
+        node.expire().await;
+        assert_eq!(node.inbox().next_will_due(), None);
+        let other = node.attach(tenant(1), "c", kind).await;
+        assert_eq!(other.session().will, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_that_waits_is_told_to_whoever_publishes_wills() {
+    let node = Node::start().await;
+    let inbox = node.inbox();
+    let attached = node
+        .attach_with_will(tenant(1), "c", SessionKind::Transient, "bye")
+        .await;
+    let told = inbox.next_will_due_changed();
+    inbox
+        .detach(attached.session(), None, WillEnd::Published)
+        .await
+        .unwrap();
+    told.await;
+    assert_eq!(inbox.next_will_due(), Some(node.now_ms()));
+    assert_eq!(node.due_wills(tenant(2)).await, [""; 0]);
+    assert_eq!(inbox.take_tenants_with_wills(node.now_ms()), [tenant(1)]);
+    assert_eq!(inbox.next_will_due(), None, "it is the taker's now");
+    inbox.look_for_wills(tenant(1), node.now_ms() + 7).unwrap();
+    assert_eq!(inbox.next_will_due(), Some(node.now_ms() + 7));
+    assert_eq!(node.due_wills(tenant(1)).await, ["bye"]);
+    inbox.look_for_wills(tenant(1), 0).unwrap();
 }

@@ -27,7 +27,7 @@ impl Login {
 
 /// A client of MQTT 3.1.1.
 pub(crate) mod v311 {
-    use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS};
+    use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet, Publish, QoS};
 
     use super::{Login, PATIENCE, VecDeque, timeout};
 
@@ -41,10 +41,33 @@ pub(crate) mod v311 {
     impl Client {
         /// Connects; `clean` is Clean Session.
         pub(crate) async fn connect(login: &Login, client_id: &str, clean: bool) -> Self {
+            Self::connect_with(login, client_id, |options| {
+                options.set_clean_session(clean);
+            })
+            .await
+        }
+
+        /// Connects for one session with a will of QoS 1.
+        pub(crate) async fn connect_with_will(
+            login: &Login,
+            client_id: &str,
+            topic: &str,
+            payload: &str,
+        ) -> Self {
+            Self::connect_with(login, client_id, |options| {
+                options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, false));
+            })
+            .await
+        }
+
+        async fn connect_with(
+            login: &Login,
+            client_id: &str,
+            set: impl FnOnce(&mut MqttOptions),
+        ) -> Self {
             let mut options = MqttOptions::new(client_id, "127.0.0.1", login.port);
-            options
-                .set_credentials(&login.username, &login.password)
-                .set_clean_session(clean);
+            options.set_credentials(&login.username, &login.password);
+            set(&mut options);
             let (client, events) = AsyncClient::new(options, 16);
             let mut connected = Self {
                 client,

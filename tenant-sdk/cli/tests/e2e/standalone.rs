@@ -94,3 +94,32 @@ async fn a_node_restarts_and_serves_with_the_control_plane_and_postgres_gone() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_killed_nodes_clients_leave_their_wills_unless_they_come_back() {
+    let place = Place::new();
+    let mut dev = place.start().await;
+    let login = Login::of(&dev.ready, 0);
+    let mut watcher = v311::Client::connect(&login, "watcher", false).await;
+    watcher.subscribe("gone/#", QoS::AtLeastOnce).await;
+    drop(watcher);
+    let arguments = arguments_of(dev.pids()[0]);
+    dev.stop().await;
+
+    let log = place.path("node.log");
+    let mut node = start_node(&arguments, &log, login.port).await;
+    let _gone = v311::Client::connect_with_will(&login, "gone", "gone/gone", "gone").await;
+    let _back = v311::Client::connect_with_will(&login, "back", "gone/back", "back").await;
+    kill(node.id().unwrap(), Signal::KILL);
+    node.wait().await.unwrap();
+
+    let _node = start_node(&arguments, &log, login.port).await;
+    let _back = v311::Client::connect(&login, "back", true).await;
+    let mut watcher = v311::Client::connect(&login, "watcher", false).await;
+    assert_eq!(text(&watcher.next().await.payload), "gone");
+    // What comes next is the marker: nothing of `back` was before it.
+    watcher
+        .publish("gone/marker", QoS::AtLeastOnce, false, "marker")
+        .await;
+    assert_eq!(text(&watcher.next().await.payload), "marker");
+}

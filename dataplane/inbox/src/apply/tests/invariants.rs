@@ -6,6 +6,7 @@ use super::*;
 use crate::keys::BlockId;
 use crate::rows::{Presence, SessionRow, SubscriptionRow, TenantRow, body_in_block, decode_refs};
 use crate::run::Run;
+use crate::will::WillRow;
 
 /// All that a tenant's rows say, gathered.
 #[derive(Debug, Default)]
@@ -23,6 +24,11 @@ struct Seen {
     queued: BTreeMap<Vec<u8>, Vec<(u64, u64)>>,
     subscriptions: BTreeMap<Vec<u8>, u32>,
     finders: BTreeSet<(Vec<u8>, Option<u64>)>,
+    /// Clients whose will is armed.
+    armed: Vec<Vec<u8>>,
+    /// Wills that wait, by their own word and by that of the rows that find them.
+    waiting: BTreeSet<(u64, Vec<u8>, u64)>,
+    waiting_found: BTreeSet<(u64, Vec<u8>, u64)>,
 }
 
 /// Figures are the sums of the rows; every queue is dense from its cursor to its end; every block is
@@ -61,7 +67,24 @@ impl Seen {
                 assert!(self.finders.insert((client.to_vec(), Some(due_ms))));
             }
             Row::Online { client } => assert!(self.finders.insert((client.to_vec(), None))),
+            Row::Will { client, number } => self.see_will(client, number, value),
+            Row::WillDue {
+                due_ms,
+                client,
+                number,
+            } => {
+                self.waiting_found.insert((due_ms, client.to_vec(), number));
+            }
             Row::Received { .. } | Row::Mark { .. } | Row::Publisher { .. } => {}
+        }
+    }
+
+    fn see_will(&mut self, client: &[u8], number: u64, value: &[u8]) {
+        match WillRow::decode(value).unwrap().state.due_ms() {
+            None => self.armed.push(client.to_vec()),
+            Some(due_ms) => {
+                self.waiting.insert((due_ms, client.to_vec(), number));
+            }
         }
     }
 
@@ -97,7 +120,16 @@ impl Seen {
             finders.extend(finder(client, session));
             self.check_session(client, session);
         }
+        for client in std::mem::take(&mut self.armed) {
+            let is_online = |session: &SessionRow| session.presence == Presence::Online;
+            assert!(sessions.get(&client).is_none_or(is_online), "armed");
+            assert!(
+                finders.insert((client.clone(), None)) || sessions.contains_key(&client),
+                "one armed will for each client"
+            );
+        }
         assert_eq!(finders, self.finders, "rows that find sessions");
+        assert_eq!(self.waiting, self.waiting_found, "rows that find wills");
         let kept = TenantRow {
             last_incarnation: self.figures.last_incarnation,
             block_index: self.figures.block_index,

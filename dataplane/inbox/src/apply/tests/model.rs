@@ -198,6 +198,7 @@ fn step(world: &mut World, model: &mut Model, op: Op) {
                 fence: owned.fence(),
                 expiry_seconds: None,
                 sent_below: 0,
+                will: WillEnd::Dropped,
             };
             let expected = Answer::Ended {
                 done: true,
@@ -361,6 +362,7 @@ fn stale(world: &mut World, model: &Model, who: (u8, usize)) {
             fence,
             expiry_seconds: Some(0),
             sent_below: 9,
+            will: WillEnd::Dropped,
         },
         Command::Subscribe {
             fence,

@@ -44,6 +44,7 @@ fn an_expired_session_is_nobodys() {
         fence: a.fence(),
         expiry_seconds: None,
         sent_below: 0,
+        will: WillEnd::Dropped,
     };
     world.obey(tenant(1), &detach);
     invariants::check(&world.rows);
@@ -99,6 +100,7 @@ fn expiry_removes_all_rows_and_names_the_routes() {
         fence: a.fence(),
         expiry_seconds: Some(1),
         sent_below: 1,
+        will: WillEnd::Dropped,
     };
     world.obey(tenant(1), &detach);
     world.time_ms += 1_000;
@@ -276,7 +278,7 @@ fn a_command_that_cannot_be_obeyed_is_answered_and_changes_nothing() {
         world.obey(tenant(1), &Command::Insert(insert)),
         Answer::Malformed
     );
-    let machine = Machine::new(Arc::new(Registry::new()), Arc::default());
+    let machine = Machine::new(Arc::new(Registry::new()), Arc::default(), Arc::default());
     let cx = ApplyContext {
         shard: ShardId::from_u64(1),
         index: 9,
@@ -313,7 +315,7 @@ fn owners_are_woken_and_ends_are_noted_once_readers_see_them() {
     let mut world = World::new();
     let (a, _) = world.attach(tenant(1), "a", false);
     let (registry, due) = (Arc::new(Registry::new()), Arc::new(DueTenants::default()));
-    let machine = Machine::new(Arc::clone(&registry), Arc::clone(&due));
+    let machine = Machine::new(Arc::clone(&registry), Arc::clone(&due), Arc::default());
     let owner = Arc::new(Woken::default());
     registry.insert(
         SessionKey::of_bytes(tenant(1), b"a"),
@@ -339,6 +341,7 @@ fn owners_are_woken_and_ends_are_noted_once_readers_see_them() {
         fence: a.fence(),
         expiry_seconds: Some(2),
         sent_below: 0,
+        will: WillEnd::Dropped,
     };
     let cx = ApplyContext {
         shard: ShardId::from_u64(1),
