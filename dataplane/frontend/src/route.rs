@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tessera_dist::Receiver;
 use tessera_inbox::{
-    InsertOutcome, InsertRequest, LiveGrant, OverflowPolicy, PublishOrigin, QueueBounds, Target,
+    InsertOutcome, InsertRequest, LiveGrant, LiveOutcome, OverflowPolicy, PublishOrigin,
+    QueueBounds, Target,
 };
 use tessera_mqtt::{Message, Qos};
 use tessera_retain::{PutOutcome, PutRequest, RetainBounds};
@@ -18,7 +19,7 @@ use tessera_session::{Delivery, Grant};
 use tessera_tenancy::{PrincipalId, TenantId};
 
 use crate::shared::Shared;
-use crate::targets::{GroupMember, InboxTarget, LocalTarget, Targets};
+use crate::targets::{Group, GroupMember, InboxTarget, LocalTarget, Spread, Targets};
 use crate::tenants::Tenant;
 
 /// How long a publish waits to become durable before it is refused.
@@ -123,7 +124,8 @@ impl Walk<'_> {
         }
     }
 
-    fn inbox(&mut self, target: &InboxTarget) {
+    /// `false` if nobody is connected who could have a message that is not queued.
+    fn inbox(&mut self, target: &InboxTarget) -> bool {
         let message = &self.publication.message;
         let retain = message.retain && target.terms.retain_as_published;
         let qos = message.qos.min(target.terms.qos);
@@ -132,14 +134,17 @@ impl Walk<'_> {
                 retain,
                 subscription_ids: &target.terms.subscription_ids,
             };
-            self.shared.inbox.deliver_live(
+            let outcome = self.shared.inbox.deliver_live(
                 self.tenant.id,
                 &target.client,
                 inbox_incarnation(target.incarnation),
                 message,
                 &grant,
             );
-            return;
+            return match outcome {
+                LiveOutcome::Delivered => true,
+                LiveOutcome::Offline | LiveOutcome::NoSubscription => false,
+            };
         }
         self.inboxes.push(Target {
             client: target.client.clone(),
@@ -148,22 +153,41 @@ impl Walk<'_> {
             retain,
             subscription_ids: target.terms.subscription_ids.iter().copied().collect(),
         });
+        true
     }
 
-    /// One member takes the message: the next in turn that is still there.
-    fn group(&mut self, members: &[GroupMember]) {
-        let turn = self.tenant.next_share_turn();
-        for step in 0..members.len() {
-            let taken = match &members[(turn.wrapping_add(step)) % members.len()] {
-                GroupMember::Local(target) => self.local(target),
-                GroupMember::Inbox(target) => {
-                    self.inbox(target);
-                    true
+    /// One member takes the message: the next that is connected, or else the next that keeps it.
+    fn group(&mut self, group: &Group) {
+        let first = match group.spread {
+            Spread::InTurns => self.tenant.next_share_turn(),
+            Spread::ByPublisher => 0,
+        };
+        let members = &group.members;
+        // What an absent member keeps waits until it is back: those who are connected come first.
+        for connected in [true, false] {
+            for step in 0..members.len() {
+                let member = &members[first.wrapping_add(step) % members.len()];
+                if self.is_connected(member) == connected && self.give(member) {
+                    return;
                 }
-            };
-            if taken {
-                return;
             }
+        }
+    }
+
+    fn is_connected(&self, member: &GroupMember) -> bool {
+        match member {
+            GroupMember::Local(_) => true,
+            GroupMember::Inbox(target) => {
+                self.shared.inbox.is_online(self.tenant.id, &target.client)
+            }
+        }
+    }
+
+    /// `false` if the member is gone.
+    fn give(&mut self, member: &GroupMember) -> bool {
+        match member {
+            GroupMember::Local(target) => self.local(target),
+            GroupMember::Inbox(target) => self.inbox(target),
         }
     }
 

@@ -3,12 +3,14 @@
 //! A connection asks once per topic and generation (protocols H): the memo is guarded by the
 //! generations of the tenant's routes and of its local members, both read before the match.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 use tessera_dist::{Receiver, Route, SessionIncarnation};
-use tessera_mqtt::{ClientId, Qos, SubscriptionId, TopicName};
+use tessera_mqtt::{ClientId, FilterSpec, Qos, SubscriptionId, TopicName};
 
 use crate::local::Member;
 use crate::outbox::{ConnectionId, Outbox};
@@ -67,7 +69,24 @@ pub(crate) struct Targets {
     pub(crate) local: Vec<LocalTarget>,
     pub(crate) inboxes: Vec<InboxTarget>,
     /// One member of each receives a message.
-    pub(crate) groups: Vec<Vec<GroupMember>>,
+    pub(crate) groups: Vec<Group>,
+}
+
+/// The members of a shared subscription.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) members: Vec<GroupMember>,
+    pub(crate) spread: Spread,
+}
+
+/// How a group's members share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// In turns.
+    InTurns,
+    /// By publisher, so that what it says stays in order: the members stand in its order of
+    /// preference, which is its own (rendezvous hashing), and hardly changes with the members.
+    ByPublisher,
 }
 
 /// Who publishes: its own No Local subscriptions do not match (MQTT-3.8.3-3).
@@ -89,7 +108,7 @@ impl Targets {
             .routes
             .snapshot()
             .for_each_match(topic, &mut |route| collector.add(route));
-        collector.found.into_targets()
+        collector.found.into_targets(origin)
     }
 
     /// Whether anybody receives.
@@ -102,20 +121,50 @@ impl Targets {
 struct Found {
     local: HashMap<ConnectionId, LocalTarget>,
     inboxes: HashMap<ClientId, InboxTarget>,
-    groups: HashMap<tessera_mqtt::FilterSpec, Vec<GroupMember>>,
+    groups: HashMap<FilterSpec, Vec<GroupMember>>,
 }
 
 impl Found {
-    fn into_targets(self) -> Targets {
+    fn into_targets(self, origin: &Origin) -> Targets {
+        let groups = self.groups.into_iter();
         Targets {
             local: self.local.into_values().collect(),
             inboxes: self.inboxes.into_values().collect(),
-            groups: self
-                .groups
-                .into_values()
-                .filter(|group| !group.is_empty())
+            groups: groups
+                .filter(|(_, members)| !members.is_empty())
+                .map(|(filter, members)| Group::new(&filter, members, origin))
                 .collect(),
         }
+    }
+}
+
+impl Group {
+    fn new(filter: &FilterSpec, mut members: Vec<GroupMember>, origin: &Origin) -> Self {
+        let ordered = filter.share.as_ref().is_some_and(|share| share.ordered);
+        if !ordered {
+            return Self {
+                members,
+                spread: Spread::InTurns,
+            };
+        }
+        members.sort_by_cached_key(|member| Reverse(member.preference_of(&origin.client)));
+        Self {
+            members,
+            spread: Spread::ByPublisher,
+        }
+    }
+}
+
+impl GroupMember {
+    /// The weight that a publisher gives to this member: the same for the same two.
+    fn preference_of(&self, publisher: &ClientId) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        publisher.as_bytes().hash(&mut hasher);
+        match self {
+            Self::Local(target) => target.outbox.id().hash(&mut hasher),
+            Self::Inbox(target) => target.client.as_bytes().hash(&mut hasher),
+        }
+        hasher.finish()
     }
 }
 

@@ -145,3 +145,95 @@ async fn v5_mqtt_4_8_2_6_and_4_4_0_2_what_a_member_refuses_is_given_to_nobody_el
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_member_gets_nothing_while_another_is_connected() {
+    let harness = Harness::start().await;
+    let away = member(&harness, &Hello::persistent(ACME, "away"), QOS2).await;
+    away.hang_up().await;
+    let mut publisher = publisher(&harness).await;
+    publisher
+        .publish_message(message("jobs/x", "kept for whoever comes first", QOS2))
+        .await;
+    let mut here = member(&harness, &Hello::persistent(ACME, "here"), QOS2).await;
+    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, QOS2] {
+        for _ in 0..4 {
+            publisher
+                .publish_message(message("jobs/x", "job", qos))
+                .await;
+        }
+    }
+    let jobs = here.receive_all(12).await;
+    assert!(jobs.iter().all(|publish| publish.payload == "job"));
+    here.expect_nothing().await;
+    let mut back = harness.connected(&Hello::persistent(ACME, "away")).await;
+    assert_eq!(
+        back.receive_all(1).await[0].payload,
+        "kept for whoever comes first"
+    );
+    back.expect_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_group_gives_all_of_a_publisher_to_one_member_in_order() {
+    const PUBLISHERS: [&str; 12] = [
+        "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9", "p10", "p11",
+    ];
+    for kept in [false, true] {
+        let harness = Harness::start().await.unhurried();
+        let mut members = Vec::new();
+        for client in ["m0", "m1", "m2"] {
+            let hello = if kept {
+                Hello::persistent(ACME, client)
+            } else {
+                Hello::new(ACME, client)
+            };
+            let mut member = harness.connected(&hello).await;
+            member
+                .subscribe("$oshare/workers/jobs/#", Qos::AtLeastOnce)
+                .await;
+            members.push(member);
+        }
+        for client in PUBLISHERS {
+            let mut publisher = harness.connected(&Hello::new(ACME, client)).await;
+            for at in 0..5 {
+                let job = format!("{client} {at}");
+                publisher
+                    .publish_acknowledged(&format!("jobs/{at}"), &job)
+                    .await;
+            }
+            publisher.farewell().await;
+        }
+        let mut shares = Vec::new();
+        for member in &mut members {
+            let mut heard: Vec<String> = Vec::new();
+            loop {
+                member.send(&Packet::PingReq).await;
+                match member.next().await {
+                    Packet::Publish(publish) => {
+                        let ack = Ack::new(publish.packet_id.unwrap());
+                        member.send(&Packet::PubAck(ack)).await;
+                        heard.push(String::from_utf8(publish.payload.to_vec()).unwrap());
+                    }
+                    Packet::PingResp => break,
+                    other => panic!("{other:?}"),
+                }
+            }
+            shares.push(heard);
+        }
+        for client in PUBLISHERS {
+            let of = |share: &Vec<String>| -> Vec<String> {
+                let own = format!("{client} ");
+                share
+                    .iter()
+                    .filter(|job| job.starts_with(&own))
+                    .cloned()
+                    .collect()
+            };
+            let whole: Vec<String> = (0..5).map(|at| format!("{client} {at}")).collect();
+            let owners = shares.iter().filter(|share| of(share) == whole).count();
+            let others = shares.iter().filter(|share| of(share).is_empty()).count();
+            assert_eq!((owners, others), (1, 2), "{client} of {shares:?}");
+        }
+    }
+}
