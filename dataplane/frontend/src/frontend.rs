@@ -13,12 +13,13 @@ use tessera_limits::Directory;
 use tessera_mqtt::DecodeLimits;
 use tessera_retain::Retain;
 use tessera_session::ServerLimits;
-use tessera_tenancy::{ServerKey, TenantStatus};
+use tessera_tenancy::{ServerKey, TenantId, TenantStatus};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::authenticate::Authenticator;
 use crate::clock::Clock;
+use crate::drops::{AllDrops, DropReason};
 use crate::keep_alive::{TICK, Wheel};
 use crate::listener;
 use crate::metrics::Metrics;
@@ -59,6 +60,15 @@ pub struct FrontendOptions {
     pub decode_limits: DecodeLimits,
 }
 
+/// What one front end knows of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantLive {
+    /// Connections with an accepted CONNECT.
+    pub connections: u64,
+    /// Messages that were dropped since the process started, by reason.
+    pub dropped: [(DropReason, u64); DropReason::ALL.len()],
+}
+
 /// A running front end. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Frontend {
@@ -92,6 +102,21 @@ impl Frontend {
         &self.shared.metrics
     }
 
+    /// What this front end knows of a tenant; `None` if there is no such tenant.
+    pub fn tenant_live(&self, tenant: TenantId) -> Option<TenantLive> {
+        let limits = self.shared.limits.tenant(tenant)?;
+        let drops = self.shared.drops.get(tenant);
+        let count = |reason| {
+            drops
+                .as_ref()
+                .map_or(0, |drops| drops.figures().get(reason))
+        };
+        Some(TenantLive {
+            connections: limits.connections(),
+            dropped: DropReason::ALL.map(|reason| (reason, count(reason))),
+        })
+    }
+
     /// Closes the port, ends every connection with a last word, and waits for what they leave.
     pub async fn shutdown(&self) {
         self.shared.shutdown.cancel();
@@ -107,6 +132,7 @@ impl Frontend {
 }
 
 fn assemble(services: Services, options: FrontendOptions) -> Shared {
+    let metrics = Arc::<Metrics>::default();
     Shared {
         authenticator: Authenticator::new(services.config.clone(), services.server_key),
         config: services.config,
@@ -121,7 +147,8 @@ fn assemble(services: Services, options: FrontendOptions) -> Shared {
         registry: Registry::default(),
         wheel: Wheel::new(),
         filter_locks: FilterLocks::new(),
-        metrics: Arc::default(),
+        drops: AllDrops::new(Arc::clone(&metrics)),
+        metrics,
         clock: Clock::start(),
         tasks: TaskTracker::new(),
         shutdown: CancellationToken::new(),
@@ -161,6 +188,7 @@ impl Listener for Follower {
             }
             ConfigChange::TenantRemoved { tenant } => {
                 limits.remove(tenant);
+                self.0.drops.forget(tenant);
                 registry.end_tenant(tenant, EndReason::TenantClosed);
             }
             ConfigChange::CredentialSet { tenant, id, record } => {

@@ -6,7 +6,8 @@
 //! - `authenticate`: which tenant and principal a device is.
 //! - `targets`, `route`: who receives a message, and the walk to them.
 //! - `outbox`: where publishers leave messages for one connection.
-//! - `local`, `tenants`, `registry`: what this node knows of its own connections.
+//! - `local`, `tenants`, `registry`: what this node knows of its own connections. `drops`: what
+//!   did not reach them.
 //! - `keep_alive`: one wheel for all of them. `will`: what is published when one is lost.
 //!
 //! # Invariants
@@ -29,6 +30,7 @@ mod authenticate;
 mod buffers;
 mod clock;
 mod connection;
+mod drops;
 mod frontend;
 mod keep_alive;
 mod listener;
@@ -42,5 +44,6 @@ mod targets;
 mod tenants;
 mod will;
 
-pub use frontend::{Frontend, FrontendOptions, Services};
+pub use drops::{DropReason, Drops};
+pub use frontend::{Frontend, FrontendOptions, Services, TenantLive};
 pub use metrics::{Counter, Gauge, Metrics};

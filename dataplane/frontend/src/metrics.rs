@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use crate::drops::Drops;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -47,8 +49,8 @@ pub struct Metrics {
     pub messages_received: Counter,
     /// Messages written or queued towards clients.
     pub messages_delivered: Counter,
-    /// Messages not delivered to a session: too large, expired, or a full outbox at QoS 0.
-    pub messages_dropped: Counter,
+    /// Messages not delivered to a session, by reason.
+    pub messages_dropped: Drops,
     /// PUBLISH packets refused by a limit.
     pub publishes_refused: Counter,
     /// Bytes read from devices.

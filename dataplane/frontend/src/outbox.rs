@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use crate::buffers;
 use crate::clock::Clock;
+use crate::drops::{DropReason, TenantDrops};
 use crate::metrics::Metrics;
 
 /// Bytes that may wait for one socket; a QoS 0 message that finds more is dropped.
@@ -107,6 +108,7 @@ pub(crate) struct Outbox {
     id: ConnectionId,
     clock: Clock,
     metrics: Arc<Metrics>,
+    drops: Arc<TenantDrops>,
     state: Mutex<State>,
     wake: Notify,
     room: Notify,
@@ -118,6 +120,7 @@ impl Outbox {
         outbound: Outbound,
         clock: Clock,
         metrics: Arc<Metrics>,
+        drops: Arc<TenantDrops>,
     ) -> Self {
         let state = State {
             outbound,
@@ -132,6 +135,7 @@ impl Outbox {
             id,
             clock,
             metrics,
+            drops,
             state: Mutex::new(state),
             wake: Notify::new(),
             room: Notify::new(),
@@ -163,12 +167,16 @@ impl Outbox {
             }
             Delivery::Queued => state.delivered += 1,
             Delivery::WouldOverflow => state.waiting = true,
-            Delivery::DroppedTooLarge | Delivery::DroppedFull => {
-                self.metrics.messages_dropped.add(1);
-            }
+            Delivery::DroppedTooLarge => self.drops.add(DropReason::TooLarge, 1),
+            Delivery::DroppedFull => self.drops.add(DropReason::OutboxFull, 1),
             Delivery::Known | Delivery::Closed => {}
         }
         delivery
+    }
+
+    /// Counts what the connection's own task could not deliver.
+    pub(crate) fn note_dropped(&self, reason: DropReason, messages: u64) {
+        self.drops.add(reason, messages);
     }
 
     /// Drives [`Outbound`] from the connection's own task, with the buffer that leaves next.

@@ -18,6 +18,7 @@ use tessera_retain::{PutOutcome, PutRequest, RetainBounds};
 use tessera_session::{Delivery, Grant};
 use tessera_tenancy::{PrincipalId, TenantId};
 
+use crate::drops::{DropReason, TenantDrops};
 use crate::shared::Shared;
 use crate::targets::{Group, GroupMember, InboxTarget, LocalTarget, Spread, Targets};
 use crate::tenants::Tenant;
@@ -204,11 +205,11 @@ impl Walk<'_> {
         };
         let submitted = self.shared.inbox.submit_insert(self.tenant.id, &request);
         let shared = Arc::clone(self.shared);
-        let tenant = self.tenant.id;
+        let (tenant, drops) = (self.tenant.id, Arc::clone(&self.tenant.drops));
         self.routed.durable.push(Box::pin(async move {
             let pending = submitted.map_err(|error| DurableError::Store(error.to_string()))?;
             let outcomes = within_deadline(pending).await?;
-            settle(&shared, tenant, &request.targets, &outcomes);
+            settle(&shared, tenant, &drops, &request.targets, &outcomes);
             Ok(())
         }));
     }
@@ -248,11 +249,17 @@ impl LocalTarget {
 }
 
 /// Counts what was dropped and removes routes that lead nowhere.
-fn settle(shared: &Arc<Shared>, tenant: TenantId, targets: &[Target], outcomes: &[InsertOutcome]) {
+fn settle(
+    shared: &Arc<Shared>,
+    tenant: TenantId,
+    drops: &TenantDrops,
+    targets: &[Target],
+    outcomes: &[InsertOutcome],
+) {
     for (target, outcome) in targets.iter().zip(outcomes) {
         match outcome {
             InsertOutcome::Overflowed { dropped, .. } => {
-                shared.metrics.messages_dropped.add(u64::from(*dropped));
+                drops.add(DropReason::QueueFull, u64::from(*dropped));
             }
             InsertOutcome::NoSubscription => shared.drop_dead_routes(
                 tenant,
@@ -261,7 +268,8 @@ fn settle(shared: &Arc<Shared>, tenant: TenantId, targets: &[Target], outcomes: 
                     incarnation: dist_incarnation(target.incarnation),
                 },
             ),
-            InsertOutcome::Stored | InsertOutcome::Duplicate | InsertOutcome::Expired => {}
+            InsertOutcome::Expired => drops.add(DropReason::Expired, 1),
+            InsertOutcome::Stored | InsertOutcome::Duplicate => {}
         }
     }
 }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use tessera_config::Config;
-use tessera_dist::{Dist, Receiver, RouteOptions};
+use tessera_dist::{Dist, LoadError, Receiver, RouteOptions};
 use tessera_inbox::{DiscardedRoute, Inbox};
-use tessera_limits::Directory;
+use tessera_limits::{Directory, TenantLimits};
 use tessera_mqtt::{DecodeLimits, FilterSpec, Qos};
 use tessera_retain::Retain;
 use tessera_session::{AuthMethods, ServerLimits};
@@ -19,12 +19,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::authenticate::Authenticator;
 use crate::clock::Clock;
+use crate::drops::AllDrops;
 use crate::keep_alive::{Watched, Wheel};
 use crate::metrics::Metrics;
 use crate::outbox::{ConnectionId, EndReason, Outbox};
 use crate::registry::Registry;
 use crate::route::dist_incarnation;
-use crate::tenants::Tenants;
+use crate::tenants::{Tenant, Tenants};
 
 /// Locks over filters: two filters that share one only wait for each other.
 const FILTER_LOCKS: usize = 256;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) wheel: Wheel<WatchedOutbox>,
     pub(crate) filter_locks: FilterLocks,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) drops: AllDrops,
     pub(crate) clock: Clock,
     /// Connections and what they left to be done.
     pub(crate) tasks: TaskTracker,
@@ -54,6 +56,17 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What this front end keeps for a tenant, made if this is its first connection here.
+    pub(crate) async fn tenant(
+        &self,
+        id: TenantId,
+        limits: Arc<TenantLimits>,
+    ) -> Result<Arc<Tenant>, LoadError> {
+        self.tenants
+            .ensure(id, limits, &self.dist, &self.drops)
+            .await
+    }
+
     /// A number that no other connection of this process has.
     pub(crate) fn connection_id(&self) -> ConnectionId {
         ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))

@@ -9,6 +9,7 @@ use tessera_dist::{Dist, LoadError, TenantRoutes};
 use tessera_limits::TenantLimits;
 use tessera_tenancy::TenantId;
 
+use crate::drops::{AllDrops, TenantDrops};
 use crate::local::LocalRoutes;
 
 /// One tenant's part of the front end. Dropped with its last connection.
@@ -18,6 +19,7 @@ pub(crate) struct Tenant {
     pub(crate) limits: Arc<TenantLimits>,
     pub(crate) routes: Arc<TenantRoutes>,
     pub(crate) local: LocalRoutes,
+    pub(crate) drops: Arc<TenantDrops>,
     share_turn: AtomicUsize,
 }
 
@@ -41,6 +43,7 @@ impl Tenants {
         id: TenantId,
         limits: Arc<TenantLimits>,
         dist: &Dist,
+        drops: &AllDrops,
     ) -> Result<Arc<Tenant>, LoadError> {
         if let Some(tenant) = self.live(id, &limits) {
             return Ok(tenant);
@@ -56,6 +59,7 @@ impl Tenants {
             limits,
             routes,
             local: LocalRoutes::default(),
+            drops: drops.ensure(id),
             share_turn: AtomicUsize::new(0),
         });
         known.insert(id, Arc::downgrade(&tenant));

@@ -120,8 +120,7 @@ async fn deliver(shared: &Arc<Shared>, will: &DueWill) -> Result<(), DurableErro
         return Ok(());
     };
     let tenant = shared
-        .tenants
-        .ensure(will.tenant, limits, &shared.dist)
+        .tenant(will.tenant, limits)
         .await
         .map_err(|error| unavailable(&error))?;
     let origin = Origin {

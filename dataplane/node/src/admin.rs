@@ -1,14 +1,16 @@
-//! The operator's port: `/healthz`, `/readyz`, `/metrics`.
+//! The operator's port: `/healthz`, `/readyz`, `/metrics`, `/tenants/{id}`.
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use tessera_config::Config;
+use tessera_tenancy::IdParseError;
 
+use crate::figures::{FiguresError, TenantFigures};
 use crate::metrics::NodeMetrics;
 
 /// What the pages show.
@@ -16,6 +18,7 @@ use crate::metrics::NodeMetrics;
 pub(crate) struct Admin {
     pub(crate) config: Config,
     pub(crate) metrics: Arc<NodeMetrics>,
+    pub(crate) tenants: TenantFigures,
 }
 
 /// The routes.
@@ -24,6 +27,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/tenants/{tenant}", get(tenant))
         .with_state(admin)
 }
 
@@ -52,5 +56,25 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
             kind,
             format!("{error}\n"),
         ),
+    }
+}
+
+/// What one tenant has on this node.
+async fn tenant(State(admin): State<Admin>, Path(tenant): Path<String>) -> Response {
+    let tenant = match tenant.parse() {
+        Ok(tenant) => tenant,
+        Err(error) => {
+            let error: IdParseError = error;
+            return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response();
+        }
+    };
+    match admin.tenants.read(tenant).await {
+        Ok(figures) => Json(figures).into_response(),
+        Err(error @ FiguresError::Unknown) => {
+            (StatusCode::NOT_FOUND, format!("{error}\n")).into_response()
+        }
+        Err(error @ FiguresError::Store(_)) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
+        }
     }
 }

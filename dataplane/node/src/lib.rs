@@ -5,7 +5,7 @@
 //! - [`NodeOptions`]: what a node is started with.
 //! - `push_client`: follows the control plane; `disk`: where the configuration is kept.
 //! - `background`: expiry of sessions and retained messages, in bounded steps.
-//! - `admin`: `/healthz`, `/readyz`, `/metrics`.
+//! - `admin`: `/healthz`, `/readyz`, `/metrics`, `/tenants/{id}`. `figures`: what a tenant has here.
 //!
 //! # Invariants
 //! - A node serves from its last good configuration, without the control plane or its database, for
@@ -16,6 +16,7 @@
 mod admin;
 mod background;
 mod disk;
+mod figures;
 mod metrics;
 mod options;
 mod push_client;

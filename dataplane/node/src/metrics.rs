@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder as _, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder as _, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 use tessera_config::Config;
-use tessera_frontend::Metrics;
+use tessera_frontend::{DropReason, Metrics};
 
 /// Everything that `/metrics` shows.
 #[derive(Debug)]
@@ -36,10 +36,11 @@ struct Figures {
     config: Config,
     connections: IntGauge,
     revision: IntGauge,
-    counters: [IntCounter; 8],
+    counters: [IntCounter; 7],
+    dropped: IntCounterVec,
 }
 
-const COUNTERS: [(&str, &str); 8] = [
+const COUNTERS: [(&str, &str); 7] = [
     (
         "tessera_mqtt_connects_accepted_total",
         "CONNECT packets accepted",
@@ -55,10 +56,6 @@ const COUNTERS: [(&str, &str); 8] = [
     (
         "tessera_mqtt_messages_delivered_total",
         "messages written or queued towards clients",
-    ),
-    (
-        "tessera_mqtt_messages_dropped_total",
-        "messages dropped: too large, full, overflow",
     ),
     (
         "tessera_limits_refusals_total",
@@ -86,17 +83,23 @@ impl Figures {
             connections: IntGauge::new("tessera_mqtt_connections", "devices connected")?,
             revision: IntGauge::new("tessera_config_revision", "configuration applied")?,
             counters,
+            dropped: IntCounterVec::new(
+                Opts::new(
+                    "tessera_mqtt_messages_dropped_total",
+                    "messages that did not reach a session",
+                ),
+                &["reason"],
+            )?,
         })
     }
 
-    fn values(&self) -> [u64; 8] {
+    fn values(&self) -> [u64; 7] {
         let metrics = &self.frontend;
         [
             metrics.connects_accepted.get(),
             metrics.connects_refused.get(),
             metrics.messages_received.get(),
             metrics.messages_delivered.get(),
-            metrics.messages_dropped.get(),
             metrics.publishes_refused.get(),
             metrics.bytes_received.get(),
             metrics.bytes_sent.get(),
@@ -111,6 +114,7 @@ impl Collector for Figures {
             .flat_map(Collector::desc);
         gauges
             .chain(self.counters.iter().flat_map(Collector::desc))
+            .chain(self.dropped.desc())
             .collect()
     }
 
@@ -122,11 +126,17 @@ impl Collector for Figures {
         for (counter, value) in self.counters.iter().zip(self.values()) {
             counter.inc_by(value.saturating_sub(counter.get()));
         }
+        for reason in DropReason::ALL {
+            let counter = self.dropped.with_label_values(&[reason.name()]);
+            let value = self.frontend.messages_dropped.get(reason);
+            counter.inc_by(value.saturating_sub(counter.get()));
+        }
         let gauges = [&self.connections, &self.revision]
             .into_iter()
             .flat_map(Collector::collect);
         gauges
             .chain(self.counters.iter().flat_map(Collector::collect))
+            .chain(self.dropped.collect())
             .collect()
     }
 }

@@ -24,6 +24,7 @@ use tracing::info;
 use crate::admin::{self, Admin};
 use crate::background::{Background, unix_ms};
 use crate::disk::ConfigDisk;
+use crate::figures::TenantFigures;
 use crate::metrics::NodeMetrics;
 use crate::options::NodeOptions;
 use crate::push_client::PushClient;
@@ -182,6 +183,12 @@ impl Node {
         let admin = Admin {
             config: self.config.clone(),
             metrics: Arc::new(metrics),
+            tenants: TenantFigures {
+                frontend: frontend.clone(),
+                dist: self.dist.clone(),
+                inbox: self.inbox.clone(),
+                retain: self.retain.clone(),
+            },
         };
         let stopped = stop.clone().cancelled_owned();
         tasks.spawn(async move {

@@ -110,8 +110,7 @@ impl Connection {
         let permit = self.permit(&limits, &identity, &client)?;
         let tenant = self
             .shared
-            .tenants
-            .ensure(identity.tenant, limits, &self.shared.dist)
+            .tenant(identity.tenant, limits)
             .await
             .map_err(|error| unavailable(&error))?;
         let kind = kind_of(self.inbound.session_expiry_seconds());
@@ -121,6 +120,7 @@ impl Connection {
             Outbound::new(config),
             self.shared.clock,
             Arc::clone(&self.shared.metrics),
+            Arc::clone(&tenant.drops),
         ));
         let attached = self
             .attach(&request, &identity, client.clone(), kind, &outbox)

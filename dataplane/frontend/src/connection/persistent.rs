@@ -12,6 +12,7 @@ use super::session::{Completion, PublishOutcome, Session};
 use super::steps::Step;
 use super::{Connection, End};
 use crate::clock::Clock;
+use crate::drops::DropReason;
 use crate::shared::Shared;
 
 /// Bytes of one fetch from the inbox.
@@ -129,6 +130,7 @@ impl Session {
     fn deliver_fetched(&mut self, shared: &Arc<Shared>, fetched: &Fetched) -> bool {
         let now = shared.clock.now();
         let resumed_below = self.home.resumed_below;
+        let mut too_large = 0;
         let refused = self.outbox.with(|outbound, out| {
             for skipped in fetched.skipped.iter().cloned().flatten() {
                 outbound.skip(Sequence(skipped));
@@ -137,10 +139,10 @@ impl Session {
                 let grant = grant_of(queued, resumed_below);
                 match outbound.deliver(&queued.message, &grant, now, out) {
                     // One that is too large for this client counts as delivered (MQTT-3.1.2-25).
+                    Delivery::DroppedTooLarge => too_large += 1,
                     Delivery::Written
                     | Delivery::Queued
                     | Delivery::Known
-                    | Delivery::DroppedTooLarge
                     | Delivery::DroppedFull
                     | Delivery::Closed => {}
                     Delivery::WouldOverflow => return Some(queued.sequence),
@@ -148,6 +150,7 @@ impl Session {
             }
             None
         });
+        self.outbox.note_dropped(DropReason::TooLarge, too_large);
         self.home.next_fetch = refused.unwrap_or(fetched.next);
         self.tell_acknowledged(shared);
         refused.is_none()

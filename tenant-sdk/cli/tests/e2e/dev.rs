@@ -216,3 +216,14 @@ fn free_port() -> u16 {
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
+
+/// What a process was started with, but for its end with its parent.
+pub(crate) fn arguments_of(pid: u32) -> Vec<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    text(&line)
+        .split_terminator('\0')
+        .skip(1)
+        .filter(|argument| *argument != "--exit-with-parent")
+        .map(str::to_owned)
+        .collect()
+}

@@ -7,6 +7,7 @@
 
 mod clients;
 mod dev;
+mod figures;
 mod first_message;
 mod lifecycle;
 mod limits;

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use tokio::process::{Child, Command};
 
 use crate::clients::{Login, v311};
-use crate::dev::{Place, TESSERA, kill, text, until};
+use crate::dev::{Place, TESSERA, arguments_of, kill, text, until};
 
 /// The node of an installation, without anything around it.
 async fn start_node(arguments: &[String], log: &Path, port: u16) -> Child {
@@ -30,17 +30,6 @@ async fn start_node(arguments: &[String], log: &Path, port: u16) -> Child {
     let listens = || async move { TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() };
     until("the node listens", listens).await;
     node
-}
-
-/// What a process was started with, but for its end with its parent.
-fn arguments_of(pid: u32) -> Vec<String> {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
-    text(&line)
-        .split_terminator('\0')
-        .skip(1)
-        .filter(|argument| *argument != "--exit-with-parent")
-        .map(str::to_owned)
-        .collect()
 }
 
 #[tokio::test]
