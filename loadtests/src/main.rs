@@ -3,14 +3,20 @@
 //! # Contents
 //! - `pairs`: pairs of clients, a publisher and a subscriber each, at QoS 0 or 1.
 //! - `kill_rounds`: kills the node under load and looks for what was acknowledged and is missing.
+//! - `engine_rounds`: kills a host of shard engines under load, and looks for the same.
+//! - `engine_host`: that host. `engine_wire`: what the two say to each other.
 //! - `client`: the smallest MQTT client that can generate load. `target`: which broker, which process.
 //! - `cpu`: CPU time of the broker's processes. `report`: one run's figures, as a table and as JSON.
 //!
-//! Every scenario runs against any broker, so that two can be measured side by side in one session.
+//! Every scenario with MQTT runs against any broker, so that two can be measured side by side in one
+//! session.
 //! Loops are closed and bounded in count and time; a run ends by itself.
 
 mod client;
 mod cpu;
+mod engine_host;
+mod engine_rounds;
+mod engine_wire;
 mod kill_rounds;
 mod pairs;
 mod report;
@@ -37,6 +43,10 @@ enum Scenario {
     Pairs(pairs::PairsOptions),
     /// Kills the node of a `tessera dev` under load, and looks for what is missing.
     KillRounds(kill_rounds::KillOptions),
+    /// Kills a host of shard engines under load, and looks for what is missing, doubled or made up
+    EngineRounds(engine_rounds::RoundsOptions),
+    /// Hosts shard engines until standard input ends; started by engine-rounds
+    EngineHost(engine_host::HostOptions),
 }
 
 #[tokio::main]
@@ -61,5 +71,12 @@ async fn main() -> anyhow::Result<()> {
             );
             Ok(())
         }
+        Scenario::EngineRounds(options) => {
+            let report = engine_rounds::run(&options).await?;
+            report::print_json(&report);
+            ensure!(report.is_clean(), "a round found what must not be");
+            Ok(())
+        }
+        Scenario::EngineHost(options) => engine_host::run(&options).await,
     }
 }
