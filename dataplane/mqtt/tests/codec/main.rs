@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod differential;
+mod edges;
 mod feeding;
 mod filters;
 mod golden;
