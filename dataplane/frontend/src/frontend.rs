@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tessera_config::{Config, ConfigChange, Listener};
@@ -82,7 +82,7 @@ impl Frontend {
         let listener = listener::bind(options.mqtt_listen)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(assemble(services, options));
-        let follower = Arc::new(Follower(Arc::clone(&shared)));
+        let follower = Arc::new(Follower(Arc::downgrade(&shared)));
         shared.config.subscribe(follower);
         shared
             .tasks
@@ -169,15 +169,22 @@ async fn turn_wheel(shared: Arc<Shared>) {
     }
 }
 
-/// Brings applied changes to limits and live connections.
+/// Brings applied changes to limits and live connections. The configuration holds it, and a front
+/// end the configuration: it must not hold the front end in turn.
 #[derive(Debug)]
-struct Follower(Arc<Shared>);
+struct Follower(Weak<Shared>);
 
 impl Listener for Follower {
     fn applied(&self, change: ConfigChange<'_>) {
+        let Some(shared) = self.0.upgrade() else {
+            return;
+        };
         let Shared {
-            limits, registry, ..
-        } = &*self.0;
+            limits,
+            registry,
+            drops,
+            ..
+        } = &*shared;
         match change {
             ConfigChange::TenantSet { tenant, record } => {
                 limits.set(tenant, record);
@@ -188,7 +195,7 @@ impl Listener for Follower {
             }
             ConfigChange::TenantRemoved { tenant } => {
                 limits.remove(tenant);
-                self.0.drops.forget(tenant);
+                drops.forget(tenant);
                 registry.end_tenant(tenant, EndReason::TenantClosed);
             }
             ConfigChange::CredentialSet { tenant, id, record } => {

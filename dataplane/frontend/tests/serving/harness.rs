@@ -1,11 +1,11 @@
 //! A front end with its stores in a temporary folder, and tenants pushed to it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
-use tessera_config::{Config, MemoryDisk, PushStream};
+use tessera_config::{Config, Disk, MemoryDisk, PushStream};
 use tessera_dist::{Dist, DistOptions};
 use tessera_frontend::{Frontend, FrontendOptions, Services};
 use tessera_inbox::{Inbox, InboxOptions};
@@ -40,6 +40,7 @@ pub(crate) struct Harness {
     folder: TempDir,
     incarnation: u64,
     disk: MemoryDisk,
+    held: Weak<MemoryDisk>,
 }
 
 struct Push {
@@ -64,6 +65,17 @@ impl Harness {
         self.engine.shutdown().await;
     }
 
+    /// What the front end holds as long as anybody holds the front end.
+    pub(crate) fn held(&self) -> Weak<MemoryDisk> {
+        self.held.clone()
+    }
+
+    /// Stops everything.
+    pub(crate) async fn stop(self) {
+        self.frontend.shutdown().await;
+        self.engine.shutdown().await;
+    }
+
     /// The same folder and configuration under a new incarnation.
     pub(crate) async fn restart(self) -> Self {
         self.frontend.shutdown().await;
@@ -76,6 +88,7 @@ impl Harness {
             incarnation,
             disk,
             push,
+            held: _,
         } = self;
         drop((frontend, engine, inbox, push));
         let restarted = Self::open(folder, disk, incarnation + 1).await;
@@ -103,7 +116,9 @@ impl Harness {
         let inbox = Inbox::open(&engine, InboxOptions { ranges: 2 })
             .await
             .unwrap();
-        let config = Config::open(Arc::new(disk.clone())).unwrap();
+        let held = Arc::new(disk.clone());
+        let config = Config::open(Arc::clone(&held) as Arc<dyn Disk>).unwrap();
+        let held = Arc::downgrade(&held);
         let services = Services {
             config: config.clone(),
             limits: Directory::new(),
@@ -137,6 +152,7 @@ impl Harness {
             folder,
             incarnation,
             disk,
+            held,
         }
     }
 

@@ -480,3 +480,14 @@ async fn v5_mqtt_4_3_3_7_a_message_of_qos_2_that_was_sent_does_not_expire_over_a
     let again = back.receive_all(1).await.remove(0);
     assert!(again.dup);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_end_that_was_stopped_is_held_by_nobody() {
+    let harness = Harness::start().await;
+    let device = harness.connected(&Hello::new(ACME, "device")).await;
+    let held = harness.held();
+    assert!(held.upgrade().is_some());
+    harness.stop().await;
+    drop(device);
+    assert!(held.upgrade().is_none(), "a cycle keeps it alive");
+}
