@@ -115,7 +115,7 @@ pub enum ReadError {
     /// A snapshot is taking the place of the rows: it is over soon.
     #[error("the replica is taking in a snapshot")]
     Installing,
-    /// Another node leads the shard, or none.
+    /// Another node leads the shard, or none; or the replica was removed from its group.
     #[error("no leader of the shard confirms the read")]
     NotLeader {
         /// Who leads, as far as this node knows.

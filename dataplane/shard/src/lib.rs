@@ -22,7 +22,8 @@
 //!   store; who is in a group; cutting a range; taking a replica along that is far behind.
 //! - [`Transport`], `wire`, `peer`, `serve`, [`Switchboard`]: how nodes reach each other, what they
 //!   say, both ends of it, and a way between engines of one process.
-//! - `space`, `digest`: how full the disk is; whether replicas are the same.
+//! - `space`, `digest`, `status`: how full the disk is; whether replicas are the same; where one
+//!   stands.
 //! - [`Seams`], [`Disk`], [`Workers`], `runtime`, `watched`: what a simulation replaces, so that on
 //!   one thread a seed decides everything.
 //! - [`LocalStore`], [`NodeIdentity`]: what else a node keeps on disk.
@@ -41,6 +42,7 @@
 //! - A learner becomes a voter only with everything that was committed when it was asked for.
 //! - A node that left a group does not begin it again by an older word than that of its leaving; a
 //!   replica is made empty, and never over a vote, a log or keys that another one here has.
+//! - A replica that was made after a split begins with a snapshot: it could not apply the log of before.
 //! - What is read from a file is what was written: every value has a checksum over table, key and
 //!   value. (A key that a flipped bit moved is seen by scans, and missed by a get of the old key.)
 //! - After the first storage error, a panic in `apply` included, nothing is acknowledged any more.
@@ -110,6 +112,7 @@ mod snapshot;
 mod space;
 mod split;
 mod state;
+mod status;
 mod store;
 mod switchboard;
 mod transport;
@@ -133,6 +136,7 @@ pub use proposer::Proposal;
 pub use range::{ShardId, StoreKind};
 pub use runtime::Random;
 pub use space::{Capacity, DISK_FULL_PERCENT, DISK_HIGH_PERCENT, DiskState};
+pub use status::{LogChecksum, LogPosition, ShardStatus};
 pub use store::{Shard, Store};
 pub use switchboard::{Faults, Switchboard};
 pub use transport::{MESSAGE_BYTES_MAX, Transport, TransportError};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::impls::EmptyNode;
 use openraft::metrics::WaitError;
@@ -11,7 +12,7 @@ use tessera_tenancy::NodeId;
 
 use crate::error::ChangeError;
 use crate::peer::CallError;
-use crate::raft_types::{Metrics, Types};
+use crate::raft_types::{Metrics, StoredMembership, Types};
 use crate::replica::Replica;
 use crate::wire::Request;
 
@@ -36,13 +37,19 @@ enum Change {
     Remove(NodeId),
 }
 
+impl Members {
+    pub(crate) fn of(members: &StoredMembership) -> Self {
+        Self {
+            voters: members.voter_ids().map(NodeId).collect(),
+            learners: members.membership().learner_ids().map(NodeId).collect(),
+        }
+    }
+}
+
 impl Replica {
     /// The members as this node knows them.
     pub(crate) fn members(&self) -> Members {
-        Members {
-            voters: self.raft.voter_ids().map(NodeId).collect(),
-            learners: self.raft.learner_ids().map(NodeId).collect(),
-        }
+        Members::of(&self.raft.metrics().borrow_watched().membership_config)
     }
 
     pub(crate) async fn add_learner(&self, node: NodeId) -> Result<(), ChangeError> {

@@ -210,6 +210,8 @@ pub(crate) struct RangeRecord {
     pub(crate) founders: Vec<NodeId>,
 }
 
+/// The epoch of the ranges that a kind starts with.
+pub(crate) const FIRST_EPOCH: u64 = 1;
 /// Most ranges that a kind starts with: one per first byte.
 pub(crate) const INITIAL_RANGES_MAX: usize = 256;
 /// Most state files per kind and node.
@@ -237,7 +239,7 @@ pub(crate) fn initial_ranges(
             };
             Some(RangeRecord {
                 shard: ShardId::initial(kind, u8::try_from(i).ok()?),
-                epoch: 1,
+                epoch: FIRST_EPOCH,
                 stripe: u8::try_from(i % stripes).ok()?,
                 range: KeyRange { start, end },
                 founders: founders.to_vec(),

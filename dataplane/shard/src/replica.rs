@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::error::{InitializeError, LinearizableReadError, RaftError};
 use openraft::impls::EmptyNode;
 use openraft::{Config, ReadPolicy, SnapshotPolicy};
@@ -21,7 +22,7 @@ use crate::options::{EngineOptions, RaftTiming};
 use crate::peer::{CallError, GroupLink, Link};
 use crate::proposer::{Courier, Proposer, ProposerLimits, Raft, forward};
 use crate::raft_types::LogId;
-use crate::range::{RangeRecord, ShardId, StoreKind};
+use crate::range::{FIRST_EPOCH, RangeRecord, ShardId, StoreKind};
 use crate::runtime::with_random;
 use crate::snapshot::Receiver;
 use crate::space::SharedGauge;
@@ -211,17 +212,7 @@ impl Replica {
         if self.fence.is_tripped() {
             return Err(ReadError::Fenced);
         }
-        if self.state.group.is_installing() {
-            return Err(ReadError::Installing);
-        }
-        let database = self
-            .state
-            .stripe
-            .database()
-            .get()
-            .ok_or(ReadError::Closed)?;
-        let view = View::reading(&database, self.state.group.extent())?;
-        Ok(read(&view)?)
+        Ok(read(&self.state.view(View::reading)?)?)
     }
 
     /// A digest of what this node has applied. Reads everything.
@@ -229,15 +220,8 @@ impl Replica {
         if self.fence.is_tripped() {
             return Err(ReadError::Fenced);
         }
-        if self.state.group.is_installing() {
-            return Err(ReadError::Installing);
-        }
         let state = self.state.clone();
-        let read = move || {
-            let database = state.stripe.database().get().ok_or(ReadError::Closed)?;
-            let view = View::now(&database, state.group.extent())?;
-            Ok(digest(&view)?)
-        };
+        let read = move || Ok(digest(&state.view(View::now)?)?);
         let read = self.link.link.workers.run(read).await;
         read.ok_or(ReadError::Closed)?
     }
@@ -323,6 +307,22 @@ impl Replica {
         drop(self.raft.trigger().purge_log(upto).await);
     }
 
+    /// Purges a log that begins with entries of ranges before the last split, if a member has nothing
+    /// of it yet: it cannot apply them, and gets a snapshot instead. On the leader, else nothing is
+    /// done.
+    pub(crate) async fn purge_for_new_members(&self) {
+        let replication = self.raft.metrics().borrow_watched().replication.clone();
+        if replication.is_some_and(|replication| self.has_member_for_snapshot(&replication)) {
+            self.purge().await;
+        }
+    }
+
+    fn has_member_for_snapshot(&self, replication: &BTreeMap<u64, Option<LogId>>) -> bool {
+        self.state.log.purged().is_none()
+            && self.state.group.extent().epoch > FIRST_EPOCH
+            && replication.values().any(Option::is_none)
+    }
+
     /// Up to where the log is not needed by other replicas. Only the leader knows how far they are;
     /// a follower keeps some for the day it leads.
     fn purgeable(&self, replication: Option<&BTreeMap<u64, Option<LogId>>>) -> u64 {
@@ -330,6 +330,9 @@ impl Replica {
         let Some(replication) = replication else {
             return log.index_before_last(FOLLOWER_LOG_BYTES_KEPT);
         };
+        if self.has_member_for_snapshot(replication) {
+            return u64::MAX;
+        }
         let matched = replication.values();
         let slowest = matched.map(|id| id.map_or(0, |id| id.index)).min();
         let slowest = slowest.unwrap_or(u64::MAX);

@@ -300,6 +300,7 @@ impl OpenStore {
             return Ok(());
         }
         self.replicas.remove(shard);
+        replica.state.group.set_retired();
         replica.proposer.end(&ProposeError::RangeMoved { shard });
         replica.stop().await;
         let buried = self.setup.log.bury(self.kind, shard, since).await;
@@ -451,7 +452,7 @@ async fn keep(
     }
 }
 
-/// Ends changes of members that nobody ends.
+/// Ends changes of members that nobody ends, and helps new ones to a snapshot.
 async fn settle(store: Weak<OpenStore>, replicas: Arc<Replicas>, fence: Fence) {
     loop {
         tokio::select! {
@@ -464,6 +465,7 @@ async fn settle(store: Weak<OpenStore>, replicas: Arc<Replicas>, fence: Fence) {
         }
         for replica in replicas.all() {
             replica.finish_change().await;
+            replica.purge_for_new_members().await;
         }
     }
 }

@@ -35,7 +35,13 @@ async fn serve_replica(
     let replica = replica.ok_or(Refusal::UnknownShard)?;
     let raft = &replica.raft;
     match request {
-        Request::Append(append) => raft_answer(raft.append_entries(append).await),
+        Request::Append(append) => {
+            let is_beginning = append.prev_log_id.is_none() && !append.entries.is_empty();
+            if is_beginning && replica.state.group.needs_snapshot() {
+                return Err(Refusal::Unavailable);
+            }
+            raft_answer(raft.append_entries(append).await)
+        }
         Request::Vote(vote) => raft_answer(raft.vote(vote).await),
         Request::PreVote(vote) => raft_answer(raft.pre_vote(vote).await),
         Request::TransferLeader(transfer) => {

@@ -15,7 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::peer::{CallError, GroupLink};
 use crate::proposer::Raft;
 use crate::raft_types::{Types, Vote};
-use crate::state::{CHUNK_BYTES, SnapshotData, Spool, SpoolWriter, StateHandle, Stripe};
+use crate::state::{CHUNK_BYTES, SnapshotData, Spool, SpoolWriter, StateHandle};
 use crate::transport::TransportError;
 use crate::wire::{Refusal, Request, SnapshotEnd, SnapshotPart};
 
@@ -185,9 +185,14 @@ async fn take_in(
         *receiving = Receiving::Parts { transfer, writer };
         return Ok(part.vote);
     };
-    let spool = finish(&state.stripe, writer).await?;
+    let (spool, epoch) = finish(&state, writer).await?;
     if spool.check() != end.check {
         return Err(Refusal::Malformed);
+    }
+    if epoch < state.group.extent().epoch {
+        // Its leader has not come to a split yet that this replica was made after: rows of before
+        // would lie over those of the split-off shard.
+        return Err(Refusal::Unavailable);
     }
     let snapshot = Snapshot {
         meta: end.meta,
@@ -233,10 +238,13 @@ impl Receiving {
     }
 }
 
-async fn finish(stripe: &Stripe, writer: SpoolWriter) -> Result<Spool, Refusal> {
-    let owner = stripe.clone();
-    let finished = stripe
-        .workers()
-        .run(move || owner.finish_spool(writer).ok());
+/// Makes a spool durable, and looks which epoch of the range it has.
+async fn finish(state: &StateHandle, writer: SpoolWriter) -> Result<(Spool, u64), Refusal> {
+    let owner = state.clone();
+    let finished = state.stripe.workers().run(move || {
+        let spool = owner.stripe.finish_spool(writer).ok()?;
+        let epoch = spool.epoch(&owner.group.extent()).ok()?;
+        Some((spool, epoch))
+    });
     finished.await.flatten().ok_or(Refusal::Unavailable)
 }

@@ -19,6 +19,7 @@ use crate::range::{KeyRange, ShardId};
 use crate::replica::Replica;
 use crate::replicas::{MakeMachine, Replicas};
 use crate::state::Extent;
+use crate::status::{LogChecksum, ShardStatus};
 
 /// How many milliseconds to wait each time before a key's shard is looked for again: about 5 s in
 /// all, in which a split is over.
@@ -267,6 +268,17 @@ impl<M: StateMachine> Shard<M> {
     /// [`submit`](Self::submit), then waits: on return the command is durable and applied.
     pub async fn propose(&self, scope: Scope, command: Bytes) -> Result<Bytes, ProposeError> {
         self.submit(scope, command)?.await
+    }
+
+    /// Where this node's replica stands, which may be stale.
+    pub fn status(&self) -> ShardStatus {
+        self.0.replica.status()
+    }
+
+    /// What this node's log file holds of the entries `from..=upto`, each verified: those that are on
+    /// disk and not purged, at most 4,096. Off the caller's thread.
+    pub async fn log_checksums(&self, from: u64, upto: u64) -> Result<Vec<LogChecksum>, ReadError> {
+        self.0.replica.log_checksums(from, upto).await
     }
 
     /// A digest of what this node has applied, which may be stale; `None` if it is nothing. Reads the

@@ -204,7 +204,7 @@ async fn read(world: &World, node: &Node, shard: &Shard<Registers>, key: Key) ->
 }
 
 /// A read that finds damage has noticed a flipped bit: the node is repaired.
-fn noticed(world: &World, node: &Node, error: Option<ReadError>) {
+pub(crate) fn noticed(world: &World, node: &Node, error: Option<ReadError>) {
     let Some(ReadError::Rows(error)) = error else {
         return;
     };

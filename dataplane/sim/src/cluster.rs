@@ -83,6 +83,8 @@ pub(crate) enum Stop {
     Shutdown,
     /// As a kill; flipped bits are mended before the next start.
     Repair,
+    /// For good, and its disk with it: another node takes its place.
+    Lose,
 }
 
 /// A process of a node that is up. Cheap to clone; whoever holds one lets go of it once it ended.
@@ -181,9 +183,26 @@ impl World {
         self.wanted.lock().iter().copied().collect()
     }
 
-    /// Whether one more node could be replaced.
-    pub(crate) fn has_spare(&self) -> bool {
-        !self.idle().is_empty()
+    /// Whether the data of one more node may be lost: another node can take its place, no other one
+    /// has lost anything, and none that did is still a member of a group.
+    pub(crate) fn can_lose_one(&self) -> bool {
+        let is_gone = |id: &NodeId| {
+            let node = self.node(*id);
+            node.is_none_or(|node| *node.phase.lock() == Phase::Gone)
+        };
+        let is_rotting = self.nodes.iter().any(|node| node.disk.is_flipped());
+        if self.idle().is_empty() || is_rotting {
+            return false;
+        }
+        self.wanted().into_iter().all(|id| {
+            let process = self.node(id).and_then(|node| node.process());
+            process.is_some_and(|process| {
+                let members = process.shards().into_iter().map(|shard| shard.members());
+                let mut all =
+                    members.flat_map(|members| [members.voters, members.learners].concat());
+                !all.any(|member| is_gone(&member))
+            })
+        })
     }
 
     /// Another node takes the place of `old`, which stays as it is.
@@ -207,7 +226,7 @@ impl World {
         idle.map(|node| node.id).collect()
     }
 
-    /// A node is beyond repair.
+    /// A node is beyond repair: another one takes its place.
     fn replace(self: &Arc<Self>, old: &Node) {
         *old.phase.lock() = Phase::Gone;
         self.journal.count(FaultKind::NodeReplaced);
@@ -368,6 +387,7 @@ impl Node {
         options.in_flight_bytes_max = choices.in_flight_bytes_max;
         options.checkpoint_interval = choices.checkpoint_interval;
         options.checkpoint_bytes = choices.checkpoint_bytes;
+        options.laggard_log_bytes_max = choices.laggard_log_bytes_max;
         options.stripes = choices.stripes;
         options.state_cache_bytes = choices.cache_bytes;
         options.log_cache_bytes = choices.cache_bytes;
@@ -429,6 +449,10 @@ impl Node {
             Stop::Repair => {
                 self.disk.end_life();
                 self.repair(world);
+            }
+            Stop::Lose => {
+                self.disk.end_life();
+                world.replace(self);
             }
         }
         self.disk.end_life();

@@ -30,11 +30,12 @@ pub(crate) enum Fault {
     CutBothWays,
     TransferLeader,
     ChangeMembers,
+    LoseNode,
     Split,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Kill,
         Self::CutPower,
         Self::CutPowerMidWrite,
@@ -49,6 +50,7 @@ impl Fault {
         Self::CutBothWays,
         Self::TransferLeader,
         Self::ChangeMembers,
+        Self::LoseNode,
         Self::Split,
     ];
 }
@@ -108,21 +110,31 @@ fn happen(world: &Arc<World>, fault: Fault, rng: &mut Rng) {
                 world.swap(rng.pick(&wanted), rng.pick(&idle));
             }
         }
+        Fault::LoseNode => lose(world, rng),
         Fault::CutOneWay | Fault::CutBothWays => part(world, fault, rng),
     }
 }
 
-/// One node at a time rots, and only where another one can take its place.
+/// A bit rots, on a node that could be replaced.
 fn flip(world: &World, node: &Node) {
-    let is_rotting = world.nodes.iter().any(|node| node.disk.is_flipped());
-    if !is_rotting && world.has_spare() && node.disk.flip() {
+    if world.can_lose_one() && node.disk.flip() {
         world.journal.count(FaultKind::BitFlipped);
+    }
+}
+
+/// A member is gone for good, with its disk.
+fn lose(world: &World, rng: &mut Rng) {
+    let member = rng.pick(&world.wanted());
+    if let Some(node) = world.node(member)
+        && world.can_lose_one()
+    {
+        node.order(Stop::Lose, Duration::ZERO);
     }
 }
 
 fn stop(world: &World, node: &Node, stop: Stop, down: Duration) {
     let kind = match stop {
-        Stop::Kill | Stop::Repair => FaultKind::ProcessKilled,
+        Stop::Kill | Stop::Repair | Stop::Lose => FaultKind::ProcessKilled,
         Stop::CutPower => FaultKind::PowerCut,
         Stop::Shutdown => FaultKind::CleanRestart,
     };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::rng::{hash_bytes, mix_in};
@@ -60,7 +61,7 @@ pub enum FaultKind {
     LeaderTransferred,
     /// A member was added, promoted or removed.
     MembersChanged,
-    /// A node was beyond repair, and another one took its place.
+    /// A node was lost for good or beyond repair, and another one took its place.
     NodeReplaced,
 }
 
@@ -141,7 +142,13 @@ impl fmt::Display for Violation {
 
 /// Everything that happens is told to it. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Journal(Arc<Mutex<State>>);
+pub(crate) struct Journal(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    violated: Notify,
+}
 
 #[derive(Debug)]
 struct State {
@@ -172,7 +179,7 @@ pub(crate) struct Record {
 impl Journal {
     /// Begins now. With `is_traced` it keeps a line for each event.
     pub(crate) fn new(is_traced: bool) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             begun: Instant::now(),
             hash: 0,
             events: 0,
@@ -182,12 +189,16 @@ impl Journal {
             splits: 0,
             appends: 0,
             violation: None,
-        })))
+        };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            violated: Notify::new(),
+        }))
     }
 
     /// Notes an event: its name and numbers go into the hash, with the time.
     pub(crate) fn note(&self, event: &'static str, numbers: &[u64]) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         let at = state.begun.elapsed();
         let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
         let mut hash = mix_in(state.hash, hash_bytes(event.as_bytes()));
@@ -206,7 +217,7 @@ impl Journal {
 
     /// Adds words to a trace; they are not part of the hash.
     pub(crate) fn say(&self, words: impl FnOnce() -> String) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         let at = state.begun.elapsed();
         if let Some(lines) = &mut state.lines
             && lines.len() < LINES_MAX
@@ -220,30 +231,30 @@ impl Journal {
     }
 
     pub(crate) fn count_many(&self, fault: FaultKind, times: u64) {
-        *self.0.lock().faults.entry(fault).or_default() += times;
+        *self.0.state.lock().faults.entry(fault).or_default() += times;
     }
 
     pub(crate) fn count_election(&self) {
-        self.0.lock().elections += 1;
+        self.0.state.lock().elections += 1;
     }
 
     pub(crate) fn count_split(&self) {
-        self.0.lock().splits += 1;
+        self.0.state.lock().splits += 1;
     }
 
     /// Splits that were acknowledged.
     pub(crate) fn splits(&self) -> u64 {
-        self.0.lock().splits
+        self.0.state.lock().splits
     }
 
     /// An append was read off the wire.
     pub(crate) fn count_append(&self) {
-        self.0.lock().appends += 1;
+        self.0.state.lock().appends += 1;
     }
 
     /// An invariant broke. Only the first one is kept: what follows follows from it.
     pub(crate) fn violated(&self, invariant: &'static str, detail: String) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         let at = state.begun.elapsed();
         if state.violation.is_none() {
             let violation = Violation {
@@ -255,7 +266,13 @@ impl Journal {
                 lines.push(format!("VIOLATION {violation}"));
             }
             state.violation = Some(violation);
+            self.0.violated.notify_one();
         }
+    }
+
+    /// Returns once an invariant broke. For one waiter.
+    pub(crate) async fn until_violated(&self) {
+        self.0.violated.notified().await;
     }
 
     /// The verdict of a check.
@@ -265,17 +282,13 @@ impl Journal {
         }
     }
 
-    pub(crate) fn is_violated(&self) -> bool {
-        self.0.lock().violation.is_some()
-    }
-
     /// Time since it began.
     pub(crate) fn elapsed(&self) -> Duration {
-        self.0.lock().begun.elapsed()
+        self.0.state.lock().begun.elapsed()
     }
 
     pub(crate) fn record(&self) -> Record {
-        let state = self.0.lock();
+        let state = self.0.state.lock();
         Record {
             hash: state.hash,
             events: state.events,

@@ -15,8 +15,9 @@
 //! once, and must come back with all that they acknowledged.
 //!
 //! # Contents
-//! - [`run_seed`], [`Outcome`]: one run. [`Tally`]: the sum of many.
+//! - [`run_seed`], [`Course`], [`Outcome`]: one run. [`Tally`]: the sum of many.
 //! - `plan`: what a seed chooses. `faults`: what goes wrong and when. `run`: the phases.
+//! - `watch`, `observer`: what replicas say of themselves, and what all of them apply.
 //! - `disk`, `net`: what is made up. `cluster`: processes of nodes that come and go.
 //! - `machine`: what is replicated. `client`, `history`: who asks, and what they were told.
 //! - `invariants`: what must hold, a file each. `linearizability`: the search for an order.
@@ -54,7 +55,8 @@ mod outcome;
 mod plan;
 mod rng;
 mod run;
+mod watch;
 mod wire;
 
 pub use journal::{FaultKind, Violation};
-pub use outcome::{Outcome, Tally, run_seed, run_seed_without_faults};
+pub use outcome::{Course, Outcome, Tally, run_seed};

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use tessera_sim::{FaultKind, Outcome, Tally, run_seed};
+use tessera_sim::{Course, FaultKind, Outcome, Tally, run_seed};
 
 /// The shard engine in a made-up world.
 #[derive(Debug, Parser)]
@@ -32,6 +32,9 @@ enum Command {
         /// Threads; one per core if not given.
         #[arg(long)]
         threads: Option<usize>,
+        /// Fails as well if a kind of fault, a split or an election never happened.
+        #[arg(long)]
+        require_all_faults: bool,
     },
     /// Runs each of many seeds twice; fails if the two traces of one differ.
     Twice {
@@ -59,13 +62,18 @@ fn main() -> std::io::Result<ExitCode> {
             seeds,
             from,
             threads,
-        } => run(from, seeds, threads),
+            require_all_faults,
+        } => {
+            let tally = run(from, seeds, threads)?;
+            let is_missing = require_all_faults && !tally.missing().is_empty();
+            Ok(exit(tally.failed.is_empty() && !is_missing))
+        }
         Command::Twice { seeds, from } => twice(from, seeds),
         Command::One { seed, trace } => one(seed, trace),
     }
 }
 
-fn run(from: u64, seeds: u64, threads: Option<usize>) -> std::io::Result<ExitCode> {
+fn run(from: u64, seeds: u64, threads: Option<usize>) -> std::io::Result<Tally> {
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let threads = threads.unwrap_or_else(cores).max(1);
     let (next, until) = (AtomicU64::new(from), from.saturating_add(seeds));
@@ -78,7 +86,8 @@ fn run(from: u64, seeds: u64, threads: Option<usize>) -> std::io::Result<ExitCod
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= until || outcomes.send(run_seed(seed, false)).is_err() {
+                    if seed >= until || outcomes.send(run_seed(seed, Course::Full, false)).is_err()
+                    {
                         return;
                     }
                 }
@@ -93,13 +102,16 @@ fn run(from: u64, seeds: u64, threads: Option<usize>) -> std::io::Result<ExitCod
         Ok::<_, std::io::Error>(())
     })?;
     print_tally(&tally, begun.elapsed().as_secs_f64());
-    Ok(exit(tally.failed.is_empty()))
+    Ok(tally)
 }
 
 fn twice(from: u64, seeds: u64) -> std::io::Result<ExitCode> {
     let mut differing = 0u64;
     for seed in from..from.saturating_add(seeds) {
-        let (first, second) = (run_seed(seed, true)?, run_seed(seed, true)?);
+        let (first, second) = (
+            run_seed(seed, Course::Full, true)?,
+            run_seed(seed, Course::Full, true)?,
+        );
         if first == second {
             continue;
         }
@@ -116,7 +128,7 @@ fn twice(from: u64, seeds: u64) -> std::io::Result<ExitCode> {
 
 fn one(seed: u64, is_traced: bool) -> std::io::Result<ExitCode> {
     let begun = Instant::now();
-    let outcome = run_seed(seed, is_traced)?;
+    let outcome = run_seed(seed, Course::Full, is_traced)?;
     for line in &outcome.lines {
         println!("{line}");
     }
@@ -138,6 +150,17 @@ fn print_failure(outcome: &Outcome) {
 }
 
 fn print_tally(tally: &Tally, seconds: f64) {
+    let seeds = tally.passed + count(&tally.failed);
+    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+    let per_second = seeds as f64 / seconds;
+    println!(
+        "{per_second:.2} seeds/s, {} events, {:.0} s simulated in {seconds:.1} s",
+        tally.events,
+        tally.simulated.as_secs_f64()
+    );
+    for name in tally.missing() {
+        println!("never happened: {name}");
+    }
     println!(
         "operations acknowledged {}, unknown {}",
         tally.acknowledged, tally.unknown
@@ -147,14 +170,6 @@ fn print_tally(tally: &Tally, seconds: f64) {
     }
     println!("splits {}", tally.splits);
     println!("elections {}", tally.elections);
-    let seeds = tally.passed + count(&tally.failed);
-    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
-    let per_second = seeds as f64 / seconds;
-    println!(
-        "{per_second:.2} seeds/s, {} events, {:.0} s simulated in {seconds:.1} s",
-        tally.events,
-        tally.simulated.as_secs_f64()
-    );
     println!("{} passed, {} failed", tally.passed, tally.failed.len());
 }
 

@@ -4,16 +4,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use tessera_shard::StateDigest;
+use tessera_shard::{LogChecksum, LogPosition, ShardStatus, StateDigest};
 
 use crate::invariants::leader_completeness::Place;
 use crate::invariants::{
-    AppliedOnce, LeaderCompleteness, LogMatching, OneDigest, OneLeaderPerTerm, StateMachineSafety,
-    applied_once, leader_completeness, log_matching, one_digest, one_leader_per_term,
-    state_machine_safety,
+    AppliedOnce, LeaderCompleteness, LogMatching, OneDigest, OneLeaderPerTerm, OneOwnerPerEpoch,
+    StateMachineSafety, applied_once, leader_completeness, log_matching, one_digest,
+    one_leader_per_term, one_owner_per_epoch, state_machine_safety,
 };
 use crate::journal::Journal;
 use crate::machine::{Digest, OpId};
+use crate::watch::owned_by;
 use crate::wire::{self, Append};
 
 /// A command that a replica applied. `(shard, index, ordinal)` names its place in the log.
@@ -57,6 +58,7 @@ struct Checks {
     leaders: OneLeaderPerTerm,
     matching: LogMatching,
     completeness: LeaderCompleteness,
+    owners: OneOwnerPerEpoch,
 }
 
 impl Observer {
@@ -113,9 +115,62 @@ impl Observer {
             node: append.leader,
         };
         let mut checks = self.checks.lock();
-        let journal = &self.journal;
-        journal.check(one_leader_per_term::NAME, checks.leaders.led(&led));
-        journal.check(log_matching::NAME, checks.matching.sent(&append));
+        self.led(&mut checks, &led);
+        let held = checks.matching.sent(&append);
+        self.journal.check(log_matching::NAME, held);
+    }
+
+    /// A replica says this of itself.
+    pub(crate) fn says(&self, node: u64, shard: u64, status: &ShardStatus) {
+        let index = |position: Option<LogPosition>| position.map_or(0, |position| position.index);
+        let numbers = [
+            node,
+            shard,
+            status.term,
+            status.epoch,
+            index(status.last),
+            index(status.applied),
+        ];
+        self.journal.note("status", &numbers);
+        let mut checks = self.checks.lock();
+        if let Some(committed) = status.committed {
+            checks.completeness.committed(shard, status.term, committed);
+        }
+        if status.is_leader {
+            let term = status.term;
+            self.led(&mut checks, &Led { shard, term, node });
+            let held = checks.completeness.led(shard, term, status.last);
+            self.journal.check(leader_completeness::NAME, held);
+        }
+        let held = checks.owners.owns(shard, status.epoch, &owned_by(status));
+        self.journal.check(one_owner_per_epoch::NAME, held);
+    }
+
+    /// The log file of a replica holds this, of which it knew that it is committed up to there.
+    pub(crate) fn logged(
+        &self,
+        node: u64,
+        shard: u64,
+        committed: Option<LogPosition>,
+        entries: &[LogChecksum],
+    ) {
+        let mut checks = self.checks.lock();
+        let held = checks.matching.stored(node, shard, entries);
+        self.journal.check(log_matching::NAME, held);
+        let is_committed = |entry: &&LogChecksum| {
+            committed.is_some_and(|committed| entry.position.index <= committed.index)
+        };
+        let entries = entries.iter().filter(is_committed);
+        let held = checks.safety.committed(node, shard, entries);
+        self.journal.check(state_machine_safety::NAME, held);
+    }
+
+    fn led(&self, checks: &mut Checks, led: &Led) {
+        match checks.leaders.led(led) {
+            Ok(true) => self.journal.count_election(),
+            Ok(false) => {}
+            Err(detail) => self.journal.violated(one_leader_per_term::NAME, detail),
+        }
     }
 
     /// A client was told that its change is done.

@@ -39,8 +39,9 @@ pub(crate) async fn run(world: Arc<World>) {
                 continue;
             };
             for shard in process.shards() {
-                if shard.leader().await == Some(node.id)
-                    && let Some(step) = next_step(&world, node.id, &shard.members())
+                let status = shard.status();
+                if status.is_leader
+                    && let Some(step) = next_step(&world, node.id, &status.members)
                 {
                     take(&world, &process, &shard, step).await;
                 }
@@ -49,16 +50,18 @@ pub(crate) async fn run(world: Arc<World>) {
     }
 }
 
-/// Hands a random shard of a node over, if it leads it.
+/// Hands a random shard over to a random voter.
 pub(crate) fn transfer(world: &Arc<World>, rng: &mut Rng) {
-    let node = Arc::clone(&world.nodes[rng.index(world.nodes.len())]);
     let (world, mut rng) = (Arc::clone(world), Rng::of_part(rng.next(), 0));
     tokio::spawn(async move {
-        let Some((process, shard)) = led_by(&world, node.id, &mut rng).await else {
+        let Some((process, shard)) = led(&world, &mut rng) else {
             return;
         };
-        let voters = shard.members().voters.into_iter();
-        let others: Vec<_> = voters.filter(|voter| *voter != node.id).collect();
+        let status = shard.status();
+        let voters = status.members.voters.into_iter();
+        let others: Vec<_> = voters
+            .filter(|voter| Some(*voter) != status.leader)
+            .collect();
         if others.is_empty() {
             return;
         }
@@ -69,12 +72,11 @@ pub(crate) fn transfer(world: &Arc<World>, rng: &mut Rng) {
     });
 }
 
-/// Splits a random shard of a node at a random key, if it leads it.
+/// Splits a random shard at a random key.
 pub(crate) fn split(world: &Arc<World>, rng: &mut Rng) {
-    let node = Arc::clone(&world.nodes[rng.index(world.nodes.len())]);
     let (world, mut rng) = (Arc::clone(world), Rng::of_part(rng.next(), 0));
     tokio::spawn(async move {
-        let Some((process, shard)) = led_by(&world, node.id, &mut rng).await else {
+        let Some((process, shard)) = led(&world, &mut rng) else {
             return;
         };
         if process.shards().len() >= SHARDS_MAX {
@@ -99,16 +101,18 @@ pub(crate) fn split(world: &Arc<World>, rng: &mut Rng) {
     });
 }
 
-async fn led_by(world: &World, node: NodeId, rng: &mut Rng) -> Option<(Process, Shard<Registers>)> {
-    let process = world.node(node)?.process()?;
-    let mut led = Vec::new();
-    for shard in process.shards() {
-        if shard.leader().await == Some(node) {
-            led.push(shard);
-        }
-    }
+/// A random shard on the node that leads it.
+fn led(world: &World, rng: &mut Rng) -> Option<(Process, Shard<Registers>)> {
+    let processes = world.nodes.iter().filter_map(|node| node.process());
+    let shards = processes.flat_map(|process| {
+        let shards = process.shards().into_iter();
+        shards.map(move |shard| (process.clone(), shard))
+    });
+    let mut led: Vec<_> = shards
+        .filter(|(_, shard)| shard.status().is_leader)
+        .collect();
     let at = rng.index(led.len());
-    (at < led.len()).then(|| (process, led.swap_remove(at)))
+    (at < led.len()).then(|| led.swap_remove(at))
 }
 
 /// A change's answer, unless its process ended or it took too long.

@@ -27,7 +27,7 @@ pub struct Outcome {
     pub unknown: u64,
     /// Faults that happened.
     pub faults: BTreeMap<FaultKind, u64>,
-    /// Leaders that came after another one.
+    /// Terms of shards in which somebody was seen to lead.
     pub elections: u64,
     /// Ranges that were split.
     pub splits: u64,
@@ -37,15 +37,26 @@ pub struct Outcome {
     pub simulated: Duration,
 }
 
-/// Runs a seed. With `is_traced` the outcome has a line for each event. An error if there is no
-/// runtime to run it on.
-pub fn run_seed(seed: u64, is_traced: bool) -> io::Result<Outcome> {
-    run(Plan::of(seed), is_traced).map(|ran| Outcome::of(seed, ran))
+/// How much of what a seed chooses is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Course {
+    /// All of it.
+    Full,
+    /// A third of the load and of the faults: for debug builds.
+    Brief,
+    /// A third of the load, and nothing goes wrong until the lights go out.
+    BriefWithoutFaults,
 }
 
-/// The same cluster and load, and nothing goes wrong until the lights go out.
-pub fn run_seed_without_faults(seed: u64, is_traced: bool) -> io::Result<Outcome> {
-    let plan = Plan::of(seed).without_faults();
+/// Runs a seed. With `is_traced` the outcome has a line for each event. An error if there is no
+/// runtime to run it on.
+pub fn run_seed(seed: u64, course: Course, is_traced: bool) -> io::Result<Outcome> {
+    let plan = Plan::of(seed);
+    let plan = match course {
+        Course::Full => plan,
+        Course::Brief => plan.briefly(),
+        Course::BriefWithoutFaults => plan.briefly().without_faults(),
+    };
     run(plan, is_traced).map(|ran| Outcome::of(seed, ran))
 }
 
@@ -116,5 +127,35 @@ impl Tally {
     /// How often a fault happened.
     pub fn times(&self, fault: FaultKind) -> u64 {
         self.faults.get(&fault).copied().unwrap_or(0)
+    }
+
+    /// The names of what never happened although seeds choose it.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let faults = FaultKind::ALL.into_iter();
+        let faults = faults.filter(|fault| self.times(*fault) == 0);
+        let others = [("split", self.splits), ("election", self.elections)];
+        let others = others.into_iter().filter(|(_, times)| *times == 0);
+        let names = others.map(|(name, _)| name);
+        faults.map(FaultKind::name).chain(names).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_happened_is_named() {
+        let mut tally = Tally {
+            faults: FaultKind::ALL.into_iter().map(|fault| (fault, 1)).collect(),
+            splits: 1,
+            elections: 1,
+            ..Tally::default()
+        };
+        assert_eq!(tally.missing(), Vec::<&str>::new());
+        tally.faults.remove(&FaultKind::NodeReplaced);
+        tally.faults.insert(FaultKind::PowerCut, 0);
+        tally.splits = 0;
+        assert_eq!(tally.missing(), ["power cut", "node replaced", "split"]);
     }
 }

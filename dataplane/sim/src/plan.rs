@@ -11,6 +11,9 @@ use crate::rng::Rng;
 /// Operations on one register, on average: what a search for an order takes easily.
 const OPS_PER_KEY: usize = 50;
 
+/// What a brief run is shorter by.
+const BRIEF: u8 = 3;
+
 /// One seed's choices.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -42,6 +45,8 @@ pub(crate) struct EngineChoices {
     pub(crate) in_flight_bytes_max: usize,
     pub(crate) queue_bytes_max: usize,
     pub(crate) propose_timeout: Duration,
+    /// Log that is kept for a replica that is behind; past it, the replica gets a snapshot.
+    pub(crate) laggard_log_bytes_max: u64,
     pub(crate) timing: RaftTiming,
     /// Clocks of nodes are apart by up to this, in milliseconds.
     pub(crate) skew_ms_max: u64,
@@ -88,6 +93,13 @@ impl Plan {
         }
     }
 
+    /// The same in a third of the time, with a third of the operations.
+    pub(crate) fn briefly(mut self) -> Self {
+        self.faults_for /= u32::from(BRIEF);
+        self.load.ops_per_client = self.load.ops_per_client.div_ceil(usize::from(BRIEF));
+        self
+    }
+
     /// The same without anything that goes wrong.
     pub(crate) fn without_faults(mut self) -> Self {
         self.net = NetFaults::none(self.net.usual_max);
@@ -107,6 +119,7 @@ impl EngineChoices {
             in_flight_bytes_max: rng.pick(&[1_000, 100_000, 4_000_000]),
             queue_bytes_max: rng.pick(&[3_000, 100_000, 4_000_000]),
             propose_timeout: rng.millis(1_000, 4_000),
+            laggard_log_bytes_max: rng.pick(&[0, 20_000, 1 << 30]),
             timing: RaftTiming {
                 heartbeat,
                 election_min: heartbeat * 4,

@@ -15,20 +15,19 @@ use crate::client::{look, probe};
 use crate::cluster::{Node, Process, Stop, World};
 use crate::invariants::{
     acknowledged_is_durable, applied_once, every_operation_ends, linearizable, no_panic,
-    one_digest, one_owner_per_key, reads_see_a_prefix, recovers, split_conserves,
+    one_digest, one_owner_per_key, ranges_cover_the_space, reads_see_a_prefix, recovers,
+    split_conserves,
 };
 use crate::journal::{Journal, Record};
 use crate::machine::{Digest, Key, Register};
 use crate::plan::Plan;
 use crate::rng::{hash_bytes, mix_in};
-use crate::{client, faults, operator};
+use crate::{client, faults, operator, watch};
 
 /// Simulated time of a whole run, at most.
 const RUN_WITHIN: Duration = Duration::from_secs(600);
-/// Simulated time between two looks at who leads and where replicas stand.
+/// Simulated time between two looks whether the cluster is as it should be.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// At every so many of them the engine's digests of whole ranges are compared as well.
-const DIGEST_EVERY: u64 = 5;
 /// Tenants from here on are only written to see that a shard takes writes.
 const PROBE_TENANT: u8 = 200;
 
@@ -49,8 +48,14 @@ pub(crate) fn run(plan: Plan, is_traced: bool) -> std::io::Result<Ran> {
     let mut ran = runtime.block_on(async {
         let journal = Journal::new(is_traced);
         let world = World::new(plan, journal.clone());
-        let finished = timeout(RUN_WITHIN, phases(&world)).await;
-        if finished.is_err() {
+        let finishing = timeout(RUN_WITHIN, phases(&world));
+        let is_late = tokio::select! {
+            biased;
+            // What else would break follows from it.
+            () = journal.until_violated() => false,
+            finished = finishing => finished.is_err(),
+        };
+        if is_late {
             journal.violated(recovers::NAME, format!("the run took {RUN_WITHIN:?}"));
         }
         Ran {
@@ -76,7 +81,7 @@ pub(crate) fn run(plan: Plan, is_traced: bool) -> std::io::Result<Ran> {
 async fn phases(world: &Arc<World>) {
     world.start();
     recover(world, "starting").await;
-    let watching = tokio::spawn(watch(Arc::clone(world)));
+    let watching = tokio::spawn(watch::run(Arc::clone(world)));
     let operating = tokio::spawn(operator::run(Arc::clone(world)));
     let clients: Vec<_> = (0..world.plan.load.clients)
         .map(|number| tokio::spawn(client::run(Arc::clone(world), number)))
@@ -86,15 +91,11 @@ async fn phases(world: &Arc<World>) {
     world.heal();
     end_clients(clients).await;
     recover(world, "healed").await;
-    if !world.journal.is_violated() {
-        lights_out(world).await;
-        recover(world, "after the lights went out").await;
-    }
+    lights_out(world).await;
+    recover(world, "after the lights went out").await;
     watching.abort();
     operating.abort();
-    if !world.journal.is_violated() {
-        verify(world);
-    }
+    verify(world).await;
 }
 
 /// Clients do the rest of their work on a healed cluster.
@@ -120,9 +121,6 @@ async fn recover(world: &World, when: &'static str) {
     // Writes through every node, for which it is then waited everywhere.
     let mut to_probe = to_probe(world);
     while let Some(missing) = missing(world, &mut to_probe).await {
-        if world.journal.is_violated() {
-            return;
-        }
         if begun.elapsed() > recovers::WITHIN {
             let missing = format!("{when}: {missing}");
             world
@@ -141,7 +139,7 @@ async fn missing(world: &World, to_probe: &mut Vec<(NodeId, Key)>) -> Option<Str
         Ok(members) => members,
         Err(missing) => return Some(missing),
     };
-    if let Some(missing) = missing_members(world, &members).await {
+    if let Some(missing) = missing_members(world, &members) {
         return Some(missing);
     }
     while let Some((id, key)) = to_probe.last() {
@@ -178,7 +176,7 @@ fn members(world: &World) -> Result<Vec<(Arc<Node>, Process)>, String> {
 }
 
 /// Whether all members have the same shards, each with a leader and with exactly these members.
-async fn missing_members(world: &World, members: &[(Arc<Node>, Process)]) -> Option<String> {
+fn missing_members(world: &World, members: &[(Arc<Node>, Process)]) -> Option<String> {
     let shards_of = |process: &Process| -> BTreeSet<u64> {
         let shards = process.shards().into_iter();
         shards.map(|shard| shard.id().as_u64()).collect()
@@ -197,14 +195,17 @@ async fn missing_members(world: &World, members: &[(Arc<Node>, Process)]) -> Opt
             ));
         }
         for shard in process.shards() {
-            let (id, leader) = (shard.id(), shard.leader().await);
-            if leader.is_none() {
+            let (id, status) = (shard.id(), shard.status());
+            if status.leader.is_none() {
                 return Some(format!("node {} knows no leader of {id}", node.id));
             }
-            let in_group = shard.members();
+            let in_group = status.members;
             if in_group.voters != world.wanted() || !in_group.learners.is_empty() {
                 return Some(format!("{id} has {in_group:?} as node {} knows", node.id));
             }
+        }
+        if let Err(missing) = ranges_cover_the_space::check(node.id.0, watch::owned(process)) {
+            return Some(missing);
         }
     }
     None
@@ -233,38 +234,14 @@ fn stand(process: &Process) -> Vec<(u64, Digest)> {
     digests.collect()
 }
 
-/// Looks now and then at who leads and where replicas stand.
-async fn watch(world: Arc<World>) {
-    let mut leading: BTreeMap<u64, u64> = BTreeMap::new();
-    for look in 0u64.. {
-        sleep(LOOK_EVERY).await;
-        for node in &world.nodes {
-            let Some(process) = node.process() else {
-                continue;
-            };
-            for (shard, digest) in stand(&process) {
-                world.observer().stands(node.id.0, shard, &digest);
-            }
-            for shard in process.shards() {
-                let number = shard.id().as_u64();
-                let is_led_here = shard.leader().await == Some(node.id);
-                if is_led_here && leading.insert(number, node.id.0) != Some(node.id.0) {
-                    world.journal.note("elected", &[number, node.id.0]);
-                    world.journal.count_election();
-                }
-                if look % DIGEST_EVERY == 0
-                    && let Ok(Some(digest)) = shard.digest().await
-                {
-                    world.observer().digested(node.id.0, number, &digest);
-                }
-            }
-        }
-    }
-}
-
 /// What can be checked only at the end, when all replicas stand at one place.
-fn verify(world: &World) {
+async fn verify(world: &World) {
     let journal = &world.journal;
+    for (node, process) in members(world).unwrap_or_default() {
+        watch::look_at(world, &node, &process, true).await;
+        let held = ranges_cover_the_space::check(node.id.0, watch::owned(&process));
+        journal.check(ranges_cover_the_space::NAME, held);
+    }
     journal.check(
         every_operation_ends::NAME,
         every_operation_ends::check(world.history.open()),

@@ -1,5 +1,7 @@
 //! One group's part of the log: what Raft calls.
 
+mod checksums;
+
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;

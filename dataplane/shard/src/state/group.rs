@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use openraft::EntryPayload;
@@ -12,10 +12,10 @@ use redb::ReadTransaction;
 use crate::batch::{BatchHeader, Commands, EncodedBatch};
 use crate::bytes_io::Reader;
 use crate::dedupe::{AnswerRow, Proposers, Remembered, Verdict};
-use crate::error::{OpenError, RowError};
+use crate::error::{OpenError, ReadError, RowError};
 use crate::machine::{ApplyContext, StateMachine};
 use crate::raft_types::{BatchReply, Entry, LogId, Membership, StoredMembership, log_id};
-use crate::range::{RangeRecord, ShardId};
+use crate::range::{FIRST_EPOCH, RangeRecord, ShardId};
 use crate::split::{SplitCommand, beginning};
 use crate::state::extents::{Birth, read_extent};
 use crate::state::install::Mark;
@@ -41,8 +41,11 @@ pub(crate) struct Group {
     core: Mutex<Core>,
     /// The last durable commit, held open: a snapshot is a handle to it.
     pub(super) durable: Mutex<Option<Durable>>,
-    /// A snapshot is taking the place of the rows: they are not read.
-    is_installing: AtomicBool,
+    /// How often snapshots began and ended to take the place of the rows: odd in between, when rows
+    /// are not read.
+    replacements: AtomicU64,
+    /// The replica has left its group: its rows go.
+    is_retired: AtomicBool,
 }
 
 /// What a group remembers besides the machine's rows. On disk in the same transaction as them.
@@ -91,7 +94,8 @@ impl Group {
             machine,
             core: Mutex::new(core),
             durable: Mutex::new(Some(durable)),
-            is_installing: AtomicBool::new(false),
+            replacements: AtomicU64::new(0),
+            is_retired: AtomicBool::new(false),
         })
     }
 
@@ -112,11 +116,40 @@ impl Group {
     }
 
     pub(crate) fn is_installing(&self) -> bool {
-        self.is_installing.load(Ordering::Acquire)
+        self.replacements.load(Ordering::Acquire) % 2 == 1
     }
 
-    pub(super) fn set_installing(&self, is_installing: bool) {
-        self.is_installing.store(is_installing, Ordering::Release);
+    /// Called by the stripe's thread only.
+    pub(crate) fn set_installing(&self, is_installing: bool) {
+        if self.is_installing() != is_installing {
+            self.replacements.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_retired(&self) {
+        self.is_retired.store(true, Ordering::Release);
+    }
+
+    /// Whether the rows are all there: the same number before and after they were looked at.
+    pub(super) fn check_readable(&self) -> Result<u64, ReadError> {
+        if self.is_retired() {
+            return Err(ReadError::NotLeader { leader: None });
+        }
+        let replacements = self.replacements.load(Ordering::Acquire);
+        if replacements % 2 == 1 {
+            return Err(ReadError::Installing);
+        }
+        Ok(replacements)
+    }
+
+    /// Whether nothing was applied, and the log from its beginning on could not be: it may have
+    /// entries of ranges before the one that the replica was made with.
+    pub(crate) fn needs_snapshot(&self) -> bool {
+        self.extent.read().epoch > FIRST_EPOCH && self.core.lock().applied.is_none()
     }
 
     pub(crate) const fn shard(&self) -> ShardId {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use futures_util::{Stream, TryStreamExt as _};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::{OptionalSend, alias};
-use redb::ReadTransaction;
+use redb::{Database, ReadTransaction};
 
-use crate::error::RowError;
+use crate::error::{ReadError, RowError};
 use crate::log::GroupLog;
 use crate::raft_types::{LogId, SnapshotMeta, StoredMembership, Types};
 use crate::state::group::{Durable, Group};
@@ -60,6 +60,21 @@ impl fmt::Debug for SnapshotData {
 type SnapshotOf = alias::SnapshotOf<Types, SnapshotData>;
 
 impl StateHandle {
+    /// The rows for a reader, as `take` finds them; all of them.
+    pub(crate) fn view(
+        &self,
+        take: impl FnOnce(&Database, Extent) -> Result<View, RowError>,
+    ) -> Result<View, ReadError> {
+        let before = self.group.check_readable()?;
+        let database = self.stripe.database().get().ok_or(ReadError::Closed)?;
+        let view = take(&database, self.group.extent());
+        // What was taken while rows were replaced or removed is not whole.
+        if self.group.check_readable()? != before {
+            return Err(ReadError::Installing);
+        }
+        Ok(view?)
+    }
+
     async fn snapshot(&self, is_fresh: bool) -> io::Result<Option<SnapshotOf>> {
         let group = Arc::clone(&self.group);
         let durable = self

@@ -220,6 +220,12 @@ impl Spool {
         self.check
     }
 
+    /// The epoch of the range that it is a snapshot of. Blocks.
+    pub(crate) fn epoch(&self, extent: &Extent) -> Result<u64, RowError> {
+        let header = self.reader().next()?.ok_or(DAMAGED)?;
+        read_header(extent, &header.value).map(|(_, extent)| extent.epoch)
+    }
+
     /// A spool of an earlier life; `None` if it is not what was written. Reads all of it.
     pub(super) fn reopen(
         storage: &Storage,

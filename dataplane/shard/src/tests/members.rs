@@ -9,7 +9,8 @@ use tessera_tenancy::NodeId;
 use super::cluster::{Cluster, until};
 use super::determinism::simulate;
 use super::kit::{Counters, ECHO, ERASE, FILL, count, key_of, tenant};
-use crate::{ChangeError, Faults, Members, ProposeError, Scope, Shard};
+use crate::state::View;
+use crate::{ChangeError, Faults, Members, ProposeError, ReadError, Scope, Shard};
 
 fn ids(numbers: &[u64]) -> Vec<NodeId> {
     numbers.iter().copied().map(NodeId).collect()
@@ -321,6 +322,56 @@ fn a_change_whose_caller_went_away_is_ended() {
         assert_eq!(shard.members().voters.len(), 2);
         cluster.add(leader, 7, b"a").await;
         shard.add_learner(NodeId(other)).await.unwrap();
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_handle_of_a_replica_that_was_removed_reads_nothing_any_more() {
+    simulate(async {
+        let mut cluster = Cluster::simulated(16);
+        cluster.begin(&[1, 2, 3], 1).await;
+        cluster.add(1, 7, b"a").await;
+        let (leader, shard) = cluster.led().await;
+        let other = leader % 3 + 1;
+        let handle = cluster.shard(other, 7).await;
+        let key = key_of(tenant(7), b"a");
+        until(|| handle.read(|rows| rows.get(&key)).unwrap()).await;
+        shard.remove(NodeId(other)).await.unwrap();
+        let removed = ReadError::NotLeader { leader: None };
+        assert_eq!(handle.read(|rows| rows.get(&key)), Err(removed.clone()));
+        let read = handle.read_linearizable(|rows| rows.get(&key)).await;
+        assert!(read.is_err(), "{read:?}");
+        assert_eq!(handle.digest().await, Err(removed.clone()));
+        assert_eq!(handle.log_checksums(0, u64::MAX).await, Err(removed));
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn what_is_read_while_rows_are_replaced_is_not_told() {
+    simulate(async {
+        let mut cluster = Cluster::simulated(17);
+        cluster.begin(&[1], 1).await;
+        cluster.add(1, 7, b"a").await;
+        let shard = cluster.shard(1, 7).await;
+        let state = &shard.replica().state;
+        assert!(state.view(View::now).is_ok());
+        let looked = |steps: &[bool]| {
+            let view = state.view(|database, extent| {
+                for is_installing in steps {
+                    state.group.set_installing(*is_installing);
+                }
+                View::now(database, extent)
+            });
+            view.map(drop)
+        };
+        assert_eq!(looked(&[true]), Err(ReadError::Installing), "it began");
+        assert_eq!(looked(&[]), Err(ReadError::Installing), "it goes on");
+        state.group.set_installing(false);
+        let meanwhile = looked(&[true, false]);
+        assert_eq!(meanwhile, Err(ReadError::Installing), "it began and ended");
+        assert!(state.view(View::now).is_ok());
         cluster.end().await;
     });
 }

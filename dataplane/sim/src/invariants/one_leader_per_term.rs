@@ -11,12 +11,14 @@ pub(crate) const NAME: &str = "one leader per term";
 pub(crate) struct OneLeaderPerTerm(BTreeMap<(u64, u64), u64>);
 
 impl OneLeaderPerTerm {
-    pub(crate) fn led(&mut self, led: &Led) -> Result<(), String> {
-        let first = *self.0.entry((led.shard, led.term)).or_insert(led.node);
-        if first == led.node {
-            return Ok(());
+    /// A node leads; `true` if nobody was known to lead that term.
+    pub(crate) fn led(&mut self, led: &Led) -> Result<bool, String> {
+        let place = (led.shard, led.term);
+        match self.0.insert(place, led.node) {
+            None => Ok(true),
+            Some(first) if first == led.node => Ok(false),
+            Some(first) => Err(format!("{led:?}, and so did node {first}")),
         }
-        Err(format!("{led:?}, and so did node {first}"))
     }
 }
 
@@ -32,9 +34,9 @@ mod tests {
             node,
         };
         let mut leaders = OneLeaderPerTerm::default();
-        leaders.led(&led(1, 1)).unwrap();
-        leaders.led(&led(1, 1)).unwrap();
-        leaders.led(&led(2, 2)).unwrap();
+        assert_eq!(leaders.led(&led(1, 1)), Ok(true));
+        assert_eq!(leaders.led(&led(1, 1)), Ok(false));
+        assert_eq!(leaders.led(&led(2, 2)), Ok(true));
         assert!(leaders.led(&led(1, 2)).is_err());
     }
 }
