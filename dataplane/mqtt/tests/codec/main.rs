@@ -13,5 +13,6 @@ mod limits;
 mod packets;
 mod reasons;
 mod round_trip;
+mod values;
 mod versions;
 mod zero_copy;
