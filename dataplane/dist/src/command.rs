@@ -60,6 +60,20 @@ pub(crate) enum Command {
     RemoveEndedRoutes { node: NodeId, limit: u32 },
 }
 
+impl Command {
+    /// Whether it leaves less behind than there was, so that it is taken although the disk is full.
+    /// Opening a node session does: it ends the former ones, and a node must be able to start on a
+    /// full disk.
+    pub(crate) const fn frees(&self) -> bool {
+        match self {
+            Self::OpenNodeSession { .. }
+            | Self::RemoveRoute { .. }
+            | Self::RemoveEndedRoutes { .. } => true,
+            Self::AddRoute { .. } => false,
+        }
+    }
+}
+
 /// The answer to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reply {

@@ -154,8 +154,7 @@ impl Dist {
     }
 
     fn submit(&self, tenant: TenantId, command: &Command) -> Result<Proposal, ProposeError> {
-        let scope = Scope::Tenant(tenant);
-        self.shard_of(tenant).submit(scope, command.encode().into())
+        submit(&self.shard_of(tenant), Scope::Tenant(tenant), command)
     }
 
     /// A tenant's keys are all in one shard: ranges are cut between first bytes.
@@ -212,10 +211,9 @@ async fn open_at_least(
         incarnation: options.incarnation,
         number_min,
     };
-    let command = Bytes::from(command.encode());
     let proposals: Vec<_> = store
         .shards()
-        .map(|shard| shard.submit(Scope::Group, command.clone()))
+        .map(|shard| submit(&shard, Scope::Group, &command))
         .collect();
     let mut numbers = OpenedNumbers {
         smallest: u64::MAX,
@@ -240,11 +238,10 @@ async fn end_former_sessions(shard: &Shard<Routes>, node: NodeId) -> Result<(), 
         node,
         limit: ENDED_ROUTES_PER_STEP,
     };
-    let command = Bytes::from(command.encode());
     let mut steps = 1;
     while steps > 0 {
         let proposals: Vec<_> = (0..steps)
-            .map(|_| shard.submit(Scope::Group, command.clone()))
+            .map(|_| submit(shard, Scope::Group, &command))
             .collect();
         let mut more_left = false;
         for proposal in proposals {
@@ -262,6 +259,19 @@ async fn end_former_sessions(shard: &Shard<Routes>, node: NodeId) -> Result<(), 
         };
     }
     Ok(())
+}
+
+fn submit(
+    shard: &Shard<Routes>,
+    scope: Scope,
+    command: &Command,
+) -> Result<Proposal, ProposeError> {
+    let encoded = Bytes::from(command.encode());
+    if command.frees() {
+        shard.submit_freeing(scope, encoded)
+    } else {
+        shard.submit(scope, encoded)
+    }
 }
 
 async fn done(proposal: Result<Proposal, ProposeError>) -> Result<(), RouteError> {

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tessera_dist::{
@@ -12,7 +13,7 @@ use tessera_dist::{
     SessionIncarnation, TenantRoutes,
 };
 use tessera_mqtt::{ClientId, FilterSpec, Qos, SubscriptionId, TopicName};
-use tessera_shard::{Engine, EngineOptions};
+use tessera_shard::{Capacity, DiskState, Engine, EngineOptions, ProposeError};
 use tessera_tenancy::{ClusterId, Incarnation, NodeId, TenantId};
 
 const NODE: NodeId = NodeId(7);
@@ -24,19 +25,16 @@ struct Node {
 
 impl Node {
     async fn start(folder: &Path, incarnation: u64) -> Self {
-        let time = AtomicU64::new(1);
-        let engine = Engine::open(EngineOptions::new(
-            folder,
-            NODE,
-            ClusterId::from_bytes([3; 16]),
-            Incarnation(incarnation),
-            Arc::new(move || time.fetch_add(1, Ordering::Relaxed)),
-        ))
-        .unwrap();
+        Self::start_with(engine_options(folder, incarnation)).await
+    }
+
+    async fn start_with(options: EngineOptions) -> Self {
+        let incarnation = options.incarnation;
+        let engine = Engine::open(options).unwrap();
         let options = DistOptions {
             ranges: 2,
             node: NODE,
-            incarnation: Incarnation(incarnation),
+            incarnation,
         };
         let dist = Dist::open(&engine, options).await.unwrap();
         Self { engine, dist }
@@ -74,6 +72,17 @@ impl Node {
             .map(|route| (route.filter.to_string(), route.receiver))
             .collect()
     }
+}
+
+fn engine_options(folder: &Path, incarnation: u64) -> EngineOptions {
+    let time = AtomicU64::new(1);
+    EngineOptions::new(
+        folder,
+        NODE,
+        ClusterId::from_bytes([3; 16]),
+        Incarnation(incarnation),
+        Arc::new(move || time.fetch_add(1, Ordering::Relaxed)),
+    )
 }
 
 const OPTIONS: RouteOptions = RouteOptions {
@@ -320,5 +329,40 @@ async fn the_last_options_of_a_route_hold_and_come_in_the_order_of_the_calls() {
     let snapshot = node.routes(tenant).await.snapshot();
     assert_eq!(snapshot.get(&filter, &receiver), Some(with_id(50)));
     assert_eq!(snapshot.len(), 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn routes_are_removed_though_the_disk_is_full_and_added_again_soon_after() {
+    let folder = TempDir::new().unwrap();
+    let mut options = engine_options(folder.path(), 1);
+    options.capacity = Capacity::Bytes(6 << 20);
+    options.checkpoint_interval = Duration::from_millis(200);
+    let node = Node::start_with(options).await;
+    let [tenant, _] = tenants();
+    let receiver = persistent("c", 1);
+    let level = "x".repeat(20_000);
+    let filter = |number: usize| FilterSpec::try_from(format!("{number}/{level}").as_str());
+    let mut added = 0;
+    let refused = loop {
+        let filter = filter(added).unwrap();
+        let adding = node.dist.add_route(tenant, &filter, &receiver, OPTIONS);
+        match adding.await {
+            Ok(()) => added += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, RouteError::Propose(ProposeError::DiskFull));
+    let mut state = node.engine.disk_state();
+    assert_eq!(*state.borrow(), DiskState::Full);
+    for number in 0..added {
+        let filter = filter(number).unwrap();
+        let removed = node.dist.remove_route(tenant, &filter, &receiver);
+        removed.await.unwrap();
+    }
+    let roomy = state.wait_for(|state| *state == DiskState::Roomy);
+    let waited = tokio::time::timeout(Duration::from_secs(10), roomy).await;
+    assert!(waited.is_ok_and(|state| state.is_ok()));
+    node.add(tenant, "a/b", &receiver).await;
     node.stop().await;
 }

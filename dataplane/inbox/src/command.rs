@@ -157,6 +157,30 @@ impl<'a> Command<'a> {
         out.finish().into()
     }
 
+    /// Whether it leaves less behind than there was, now or once what it is a step of is done, so that
+    /// it is taken although the disk is full. A mark is such a step: without PUBREC and PUBCOMP a
+    /// QoS 2 message does not leave its queue. So is the confirmation of an intent, which takes the
+    /// row that is there.
+    pub(crate) const fn frees(&self) -> bool {
+        match self {
+            Self::Detach { .. }
+            | Self::Release { .. }
+            | Self::Expire { .. }
+            | Self::Unsubscribe { .. }
+            | Self::Confirm { .. }
+            | Self::Acknowledge { .. }
+            | Self::Mark { .. }
+            | Self::PublishReceived { .. }
+            | Self::PublishReleased { .. }
+            | Self::LeaveWill { .. }
+            | Self::ForgetWill { .. } => true,
+            Self::Attach(_)
+            | Self::Subscribe { .. }
+            | Self::Insert(_)
+            | Self::Publishing { .. } => false,
+        }
+    }
+
     /// What [`encode`](Self::encode) wrote, and nothing else.
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);

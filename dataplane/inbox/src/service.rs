@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use parking_lot::Mutex;
 use tessera_mqtt::{ClientId, Message};
 use tessera_shard::{
-    Engine, OpenError, ProposeError, ReadError, RowError, Rows, Scope, Shard, Store, StoreKind,
+    Engine, OpenError, Proposal, ProposeError, ReadError, RowError, Rows, Scope, Shard, Store,
+    StoreKind,
 };
 use tessera_tenancy::TenantId;
 
@@ -162,10 +163,7 @@ impl Inbox {
         client: &[u8],
         command: Command<'_>,
     ) -> Result<Answer, ProposeError> {
-        let proposal = self
-            .shard(tenant, client)
-            .submit(Scope::Tenant(tenant), command.encode())?;
-        let answer = proposal.await?;
+        let answer = submit(&self.shard(tenant, client), tenant, &command)?.await?;
         Ok(Answer::decode(&answer).unwrap_or(Answer::Malformed))
     }
 
@@ -185,6 +183,19 @@ impl fmt::Debug for Inbox {
         f.debug_struct("Inbox")
             .field("registry", &self.inner.registry)
             .finish_non_exhaustive()
+    }
+}
+
+fn submit(
+    shard: &Shard<Machine>,
+    tenant: TenantId,
+    command: &Command<'_>,
+) -> Result<Proposal, ProposeError> {
+    let (scope, encoded) = (Scope::Tenant(tenant), command.encode());
+    if command.frees() {
+        shard.submit_freeing(scope, encoded)
+    } else {
+        shard.submit(scope, encoded)
     }
 }
 

@@ -56,6 +56,14 @@ impl<'a> Command<'a> {
         out.finish().into()
     }
 
+    /// Whether it leaves less behind than there was, so that it is taken although the disk is full.
+    pub(crate) const fn frees(&self) -> bool {
+        match self {
+            Self::Clear { .. } | Self::Expire => true,
+            Self::Put { .. } => false,
+        }
+    }
+
     /// What [`encode`](Self::encode) wrote, and nothing else.
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);

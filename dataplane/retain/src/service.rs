@@ -6,7 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use tessera_mqtt::{TopicFilter, TopicName};
-use tessera_shard::{Engine, OpenError, ReadError, Scope, Store, StoreKind};
+use tessera_shard::{
+    Engine, OpenError, Proposal, ProposeError, ReadError, Scope, Shard, Store, StoreKind,
+};
 use tessera_tenancy::TenantId;
 
 use crate::apply::Machine;
@@ -81,7 +83,7 @@ impl Retain {
             }
         };
         let shard = self.store.shard_for(tenant, &message_key_rest(&path));
-        let proposal = shard.submit(Scope::Tenant(tenant), command.encode())?;
+        let proposal = submit(&shard, tenant, &command)?;
         Ok(async move {
             match Answer::decode(&proposal.await?) {
                 Some(Answer::Put(outcome)) => Ok(outcome),
@@ -123,6 +125,19 @@ impl Retain {
     pub fn figures(&self, tenant: TenantId) -> Result<TenantFigures, ReadError> {
         let shard = self.store.shard_for(tenant, &message_key_rest(&[]));
         shard.read(|rows| query::figures(rows, tenant))
+    }
+}
+
+fn submit(
+    shard: &Shard<Machine>,
+    tenant: TenantId,
+    command: &Command<'_>,
+) -> Result<Proposal, ProposeError> {
+    let (scope, encoded) = (Scope::Tenant(tenant), command.encode());
+    if command.frees() {
+        shard.submit_freeing(scope, encoded)
+    } else {
+        shard.submit(scope, encoded)
     }
 }
 

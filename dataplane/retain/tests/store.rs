@@ -7,10 +7,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tessera_mqtt::{Message, Qos, TopicFilter, TopicName};
-use tessera_retain::{PutOutcome, PutRequest, Retain, RetainBounds, RetainOptions, TenantFigures};
-use tessera_shard::{Engine, EngineOptions};
+use tessera_retain::{
+    PutError, PutOutcome, PutRequest, Retain, RetainBounds, RetainOptions, TenantFigures,
+};
+use tessera_shard::{Capacity, DiskState, Engine, EngineOptions, ProposeError};
 use tessera_tenancy::{ClusterId, Incarnation, NodeId, PrincipalId, TenantId};
 
 const WRITER: PrincipalId = PrincipalId::from_bytes([0x22; 16]);
@@ -20,15 +23,21 @@ struct Node {
     folder: tempfile::TempDir,
     lives: u64,
     clock_ms: Arc<AtomicU64>,
+    capacity: Capacity,
     running: Option<(Engine, Retain)>,
 }
 
 impl Node {
     async fn start() -> Self {
+        Self::start_on(Capacity::Measured).await
+    }
+
+    async fn start_on(capacity: Capacity) -> Self {
         let mut node = Self {
             folder: tempfile::tempdir().unwrap(),
             lives: 0,
             clock_ms: Arc::new(AtomicU64::new(1_000_000)),
+            capacity,
             running: None,
         };
         node.open().await;
@@ -47,14 +56,19 @@ impl Node {
     async fn open(&mut self) {
         self.lives += 1;
         let clock_ms = Arc::clone(&self.clock_ms);
-        let engine = Engine::open(EngineOptions::new(
+        let mut options = EngineOptions::new(
             self.folder.path(),
             NodeId(1),
             ClusterId::from_bytes([1; 16]),
             Incarnation(self.lives),
             Arc::new(move || clock_ms.load(Ordering::Relaxed)),
-        ));
-        let engine = engine.unwrap();
+        );
+        options.capacity = self.capacity;
+        if self.capacity != Capacity::Measured {
+            // The log counts too until it is purged.
+            options.checkpoint_interval = Duration::from_millis(200);
+        }
+        let engine = Engine::open(options).unwrap();
         let retain = Retain::open(&engine, RetainOptions { ranges: 2 })
             .await
             .unwrap();
@@ -80,17 +94,7 @@ impl Node {
         payload: &str,
         expiry_seconds: Option<u32>,
     ) -> PutOutcome {
-        let message = Message {
-            qos: Qos::AtLeastOnce,
-            retain: true,
-            expiry_seconds,
-            ..Message::new(TopicName::try_from(topic).unwrap(), payload.to_owned())
-        };
-        let request = PutRequest {
-            message: Arc::new(message),
-            writer: WRITER,
-            bounds: RetainBounds::default(),
-        };
+        let request = request(topic, payload, expiry_seconds);
         self.retain()
             .submit_put(whose, &request)
             .unwrap()
@@ -111,6 +115,20 @@ impl Node {
         found
             .map(|it| (it.message.topic.to_string(), text(&it.message)))
             .collect()
+    }
+}
+
+fn request(topic: &str, payload: &str, expiry_seconds: Option<u32>) -> PutRequest {
+    let message = Message {
+        qos: Qos::AtLeastOnce,
+        retain: true,
+        expiry_seconds,
+        ..Message::new(TopicName::try_from(topic).unwrap(), payload.to_owned())
+    };
+    PutRequest {
+        message: Arc::new(message),
+        writer: WRITER,
+        bounds: RetainBounds::default(),
     }
 }
 
@@ -220,4 +238,36 @@ async fn puts_of_one_topic_take_effect_in_the_order_of_the_calls() {
         wait.await.unwrap();
     }
     assert_eq!(node.matching(tenant(1), "t"), pairs(&[("t", "199")]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_cleared_and_expire_though_the_disk_is_full_and_there_is_room_soon_after() {
+    const EXPIRY_SECONDS: u32 = 60;
+    let node = Node::start_on(Capacity::Bytes(6 << 20)).await;
+    let payload = "x".repeat(20_000);
+    let mut kept = 0;
+    let refused = loop {
+        // Every other one expires by itself.
+        let expiry = (kept % 2 == 0).then_some(EXPIRY_SECONDS);
+        let put = request(&kept.to_string(), &payload, expiry);
+        match node.retain().submit_put(tenant(1), &put) {
+            Ok(put) => drop(put.await.unwrap()),
+            Err(error) => break error,
+        }
+        kept += 1;
+    };
+    assert_eq!(refused, PutError::Propose(ProposeError::DiskFull));
+    let mut state = node.running.as_ref().unwrap().0.disk_state();
+    assert_eq!(*state.borrow(), DiskState::Full);
+    for topic in (1..kept).step_by(2) {
+        node.put(tenant(1), &topic.to_string(), "").await;
+    }
+    let expiry_ms = u64::from(EXPIRY_SECONDS) * 1_000;
+    node.clock_ms.fetch_add(expiry_ms + 1, Ordering::Relaxed);
+    while node.retain().expire(node.now_ms()).await.unwrap().more {}
+    assert_eq!(node.retain().figures(tenant(1)).unwrap().messages, 0);
+    let roomy = state.wait_for(|state| *state == DiskState::Roomy);
+    let waited = tokio::time::timeout(Duration::from_secs(10), roomy).await;
+    assert!(waited.is_ok_and(|state| state.is_ok()));
+    node.put(tenant(1), "t", &payload).await;
 }

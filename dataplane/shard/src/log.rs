@@ -15,8 +15,10 @@ mod group;
 mod rows;
 mod sizes;
 mod writer;
+mod written;
 
 pub(crate) use claim::{read_claim, read_ranges, read_tombstone, write_claim};
 pub(crate) use group::{GroupLog, LogHandle, payload_bytes};
 pub(crate) use rows::{ENTRIES, META, encode_vote, read_vote};
 pub(crate) use writer::NodeLog;
+pub(crate) use written::Written;

@@ -1,8 +1,8 @@
 //! From commands to log entries: fair queues, numbered batches, several in flight.
 //!
-//! A batch is formed as soon as there is a command and room in flight, never waiting for more.
-//! Under load the room is taken, commands gather in the queues meanwhile, and batches grow by
-//! themselves. What is in flight is bounded, so the queue builds up here, where it is served
+//! A batch is formed as soon as there is a command, never waiting for more, unless one before it is
+//! on its way to this node's disk: it could not be written earlier anyway. Meanwhile commands gather
+//! in the queues, and batches grow by themselves. What is in flight is bounded, so the queue builds up here, where it is served
 //! fairly, and not in Raft.
 //!
 //! Batches go to the leader, which is this node or another one. A batch that a leader did not take,
@@ -21,11 +21,12 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::batch::COMMAND_OVERHEAD;
+use crate::batch::{COMMAND_OVERHEAD, ProposerId};
 use crate::dedupe::ANSWERS_KEPT;
 use crate::error::ProposeError;
 use crate::fair::FairQueue;
 use crate::fence::Fence;
+use crate::log::{GroupLog, Written};
 use crate::machine::Scope;
 use crate::options::COMMAND_BYTES_MAX;
 use crate::proposer::flights::{Asker, Flights};
@@ -56,13 +57,15 @@ pub(crate) struct ProposerLimits {
 
 /// The queues of one shard.
 pub(crate) struct Proposer {
+    id: ProposerId,
     group: Arc<Group>,
+    written: Arc<Written>,
     fence: Fence,
     gauge: SharedGauge,
     limits: ProposerLimits,
     queue: Mutex<Queue>,
     /// Something was queued, came back, or was closed.
-    wake: Notify,
+    wake: Arc<Notify>,
 }
 
 struct Queue {
@@ -105,13 +108,20 @@ impl fmt::Debug for Proposer {
 
 impl Proposer {
     pub(crate) fn new(
+        id: ProposerId,
         group: Arc<Group>,
+        log: &GroupLog,
         fence: Fence,
         gauge: SharedGauge,
         limits: ProposerLimits,
     ) -> Self {
+        let wake = Arc::new(Notify::new());
+        let written = Arc::new(Written::new(id, Arc::clone(&wake)));
+        log.tell(Arc::clone(&written));
         Self {
+            id,
             group,
+            written,
             fence,
             gauge,
             limits,
@@ -122,7 +132,7 @@ impl Proposer {
                 redirect: None,
                 progress_at: Instant::now(),
             }),
-            wake: Notify::new(),
+            wake,
         }
     }
 

@@ -77,7 +77,6 @@ pub(crate) struct Replica {
     pub(crate) timing: RaftTiming,
     laggard_log_bytes_max: u64,
     pub(crate) fence: Fence,
-    proposer_id: ProposerId,
     /// Held while the members are changed, and while the range is split.
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// Its group was made just now, by this node: it elects by itself.
@@ -114,7 +113,9 @@ impl Replica {
         let group = Arc::clone(&state.group);
         let mut replica = Self {
             proposer: Arc::new(Proposer::new(
+                setup.next_proposer(),
                 group,
+                &state.log,
                 setup.fence.clone(),
                 Arc::clone(&setup.gauge),
                 limits,
@@ -127,7 +128,6 @@ impl Replica {
             laggard_log_bytes_max: options.laggard_log_bytes_max,
             changing: tokio::sync::Mutex::default(),
             fence: setup.fence.clone(),
-            proposer_id: setup.next_proposer(),
             is_founded: false,
         };
         replica.is_founded = replica.found(&record.founders).await?;
@@ -191,7 +191,6 @@ impl Replica {
         Courier {
             raft: self.raft.clone(),
             link: self.link.clone(),
-            id: self.proposer_id,
             clock: Arc::clone(&options.clock),
             patience: options.propose_timeout,
             forward_timeout: self.timing.election_max,

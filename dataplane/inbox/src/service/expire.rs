@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use tessera_mqtt::ClientId;
-use tessera_shard::{Proposal, Scope};
+use tessera_shard::Proposal;
 use tessera_tenancy::TenantId;
 
-use super::{Inbox, discarded_routes};
+use super::{Inbox, discarded_routes, submit};
 use crate::answer::Answer;
 use crate::command::Command;
 use crate::error::SessionError;
@@ -80,11 +80,9 @@ impl Inbox {
             shard.read(|rows| due_sessions(rows, tenant, now_ms, SESSIONS_PER_TURN))?;
         let mut proposals: Vec<(&SessionKey, Proposal)> = Vec::with_capacity(keys.len());
         for key in &keys {
-            let command = Command::Expire {
-                client: key.client(),
-            }
-            .encode();
-            proposals.push((key, shard.submit(Scope::Tenant(tenant), command)?));
+            let client = key.client();
+            let proposal = submit(&shard, tenant, &Command::Expire { client })?;
+            proposals.push((key, proposal));
         }
         let mut progress = false;
         for (key, proposal) in proposals {
@@ -163,16 +161,10 @@ impl Inbox {
             if self.has_owner(key) {
                 continue;
             }
-            let command = Command::Release {
-                client: key.client(),
-            }
-            .encode();
-            let shard = self.shard(key.tenant(), key.client());
-            proposals.push((
-                key,
-                turn,
-                shard.submit(Scope::Tenant(key.tenant()), command)?,
-            ));
+            let client = key.client();
+            let shard = self.shard(key.tenant(), client);
+            let proposal = submit(&shard, key.tenant(), &Command::Release { client })?;
+            proposals.push((key, turn, proposal));
         }
         for (key, turn, proposal) in proposals {
             let answer = proposal.await?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tessera_inbox::{
@@ -10,9 +11,9 @@ use tessera_inbox::{
     PublishOrigin, QueueBounds, SessionIncarnation, SessionKind, SessionRef, Target,
 };
 use tessera_mqtt::{ClientId, FilterSpec, Message, PacketId, Qos, TopicName, Will};
-use tessera_shard::{Engine, EngineOptions};
+use tessera_shard::{Capacity, DiskState, Engine, EngineOptions};
 use tessera_tenancy::{ClusterId, Incarnation, NodeId, PrincipalId, TenantId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub(crate) const OWN: PrincipalId = PrincipalId::from_bytes([0x11; 16]);
 pub(crate) const OTHER: PrincipalId = PrincipalId::from_bytes([0x12; 16]);
@@ -25,15 +26,21 @@ pub(crate) struct Node {
     folder: tempfile::TempDir,
     lives: u64,
     clock_ms: Arc<AtomicU64>,
+    capacity: Capacity,
     running: Option<(Engine, Inbox)>,
 }
 
 impl Node {
     pub(crate) async fn start() -> Self {
+        Self::start_on(Capacity::Measured).await
+    }
+
+    pub(crate) async fn start_on(capacity: Capacity) -> Self {
         let mut node = Self {
             folder: tempfile::tempdir().unwrap(),
             lives: 0,
             clock_ms: Arc::new(AtomicU64::new(1_000_000)),
+            capacity,
             running: None,
         };
         node.open().await;
@@ -52,7 +59,12 @@ impl Node {
     async fn open(&mut self) {
         self.lives += 1;
         let clock = Arc::clone(&self.clock_ms);
-        let options = engine_options(self.folder.path(), self.lives, clock);
+        let mut options = engine_options(self.folder.path(), self.lives, clock);
+        options.capacity = self.capacity;
+        if self.capacity != Capacity::Measured {
+            // The log counts too until it is purged.
+            options.checkpoint_interval = Duration::from_millis(200);
+        }
         let engine = Engine::open(options).unwrap();
         let inbox = Inbox::open(&engine, InboxOptions { ranges: 2 })
             .await
@@ -62,6 +74,10 @@ impl Node {
 
     pub(crate) fn inbox(&self) -> &Inbox {
         &self.running.as_ref().unwrap().1
+    }
+
+    pub(crate) fn disk_state(&self) -> watch::Receiver<DiskState> {
+        self.running.as_ref().unwrap().0.disk_state()
     }
 
     pub(crate) fn now_ms(&self) -> u64 {

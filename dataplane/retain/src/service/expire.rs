@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 
-use tessera_shard::Scope;
 use tessera_tenancy::TenantId;
 
-use super::Retain;
+use super::{Retain, submit};
 use crate::command::{Answer, Command};
 use crate::error::ExpireError;
 use crate::message::Expired;
@@ -65,9 +64,7 @@ impl Retain {
     /// One turn of a tenant: how many messages it removed, and whether there are more.
     async fn expire_tenant(&self, tenant: TenantId) -> Result<(u64, bool), ExpireError> {
         let shard = self.store.shard_for(tenant, &[]);
-        let answer = shard
-            .propose(Scope::Tenant(tenant), Command::Expire.encode())
-            .await?;
+        let answer = submit(&shard, tenant, &Command::Expire)?.await?;
         let Some(Answer::Expired { messages, more }) = Answer::decode(&answer) else {
             return Err(ExpireError::Answer);
         };

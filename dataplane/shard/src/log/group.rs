@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -23,6 +23,7 @@ use crate::log::rows::{
 };
 use crate::log::sizes::Sizes;
 use crate::log::writer::{NodeLog, Op};
+use crate::log::written::Written;
 use crate::raft_types::{Entry, LogId, Types, Vote};
 use crate::range::ShardId;
 
@@ -37,6 +38,8 @@ pub(crate) struct GroupLog {
     shard: ShardId,
     node_log: NodeLog,
     state: Mutex<State>,
+    /// Whom to tell of this node's batches.
+    proposer: OnceLock<Arc<Written>>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +69,7 @@ impl GroupLog {
             shard,
             node_log: node_log.clone(),
             state: Mutex::new(state),
+            proposer: OnceLock::new(),
         });
         group.sweep_leftovers()?;
         Ok(group)
@@ -85,11 +89,23 @@ impl GroupLog {
         self.state.lock().sizes.index_before_last(bytes)
     }
 
-    /// Called by the writer when entries up to `last` that were queued in `epoch` are on disk.
-    pub(super) fn flushed(&self, epoch: u64, last: u64) {
-        let mut state = self.state.lock();
-        if state.epoch == epoch {
-            state.durable = state.durable.max(Some(last));
+    /// From now on the proposer is told when its batches are on disk.
+    pub(crate) fn tell(&self, proposer: Arc<Written>) {
+        // A log has one proposer in its life.
+        drop(self.proposer.set(proposer));
+    }
+
+    /// Called by the writer when entries that were queued in `epoch` are on disk.
+    pub(super) fn flushed(&self, epoch: u64, entries: &[Entry]) {
+        let Some(last) = entries.last() else { return };
+        {
+            let mut state = self.state.lock();
+            if state.epoch == epoch {
+                state.durable = state.durable.max(Some(last.log_id.index));
+            }
+        }
+        if let Some(proposer) = self.proposer.get() {
+            proposer.note(entries);
         }
     }
 

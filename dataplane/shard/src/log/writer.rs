@@ -278,9 +278,7 @@ impl Op {
                 entries,
                 done,
             } => {
-                if let Some(last) = entries.last() {
-                    group.flushed(epoch, last.log_id.index);
-                }
+                group.flushed(epoch, &entries);
                 done.io_completed(Ok(()));
             }
             // A receiver that is gone no longer waits for its answer.

@@ -71,6 +71,12 @@ impl Flights {
         self.flights.values().any(|flight| !flight.is_sent)
     }
 
+    /// The largest number that was sent and of which nothing is known yet.
+    pub(super) fn last_sent(&self) -> Option<u64> {
+        let mut last = self.flights.iter().rev();
+        last.find_map(|(number, flight)| flight.is_sent.then_some(*number))
+    }
+
     /// Everything to be sent, in order; from now on it counts as sent.
     pub(super) fn send(&mut self) -> Vec<(u64, EncodedBatch)> {
         let unsent = self

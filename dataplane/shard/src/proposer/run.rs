@@ -9,14 +9,14 @@ use tessera_tenancy::NodeId;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::batch::{BatchHeader, EncodedBatch, ProposerId};
+use crate::batch::{BatchHeader, EncodedBatch};
 use crate::error::ProposeError;
 use crate::machine::Scope;
 use crate::options::Clock;
 use crate::peer::GroupLink;
 use crate::proposer::{
-    BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, BATCHES_IN_FLIGHT_MAX, Pending, Phase, Proposer, Raft,
-    Redirect, tell_all,
+    BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, BATCHES_IN_FLIGHT_MAX, Pending, Phase, Proposer, Queue,
+    Raft, Redirect, tell_all,
 };
 use crate::raft_types::{BatchReply, OnComplete, WriteResult};
 use crate::wire::{ForwardOutcome, Request};
@@ -25,7 +25,6 @@ use crate::wire::{ForwardOutcome, Request};
 pub(crate) struct Courier {
     pub(crate) raft: Raft,
     pub(crate) link: GroupLink,
-    pub(crate) id: ProposerId,
     pub(crate) clock: Clock,
     /// How long the shard may answer nothing.
     pub(crate) patience: Duration,
@@ -63,7 +62,7 @@ impl Proposer {
         let check_every = courier.patience / 4;
         let mut check = pin!(sleep(check_every));
         loop {
-            self.form(&courier);
+            self.form(&courier, target);
             target = self.deliver(&courier, target).await;
             let left = self.left(target);
             if left == Left::Done {
@@ -87,17 +86,17 @@ impl Proposer {
     }
 
     /// Forms batches as long as there are commands and room for them.
-    fn form(&self, courier: &Courier) {
+    fn form(&self, courier: &Courier, target: Target) {
         let mut queue = self.queue.lock();
-        while !queue.waiting.is_empty()
-            && queue
-                .flights
-                .has_room(BATCHES_IN_FLIGHT_MAX, self.limits.in_flight_bytes_max)
-        {
+        while self.is_time(&queue, target) {
             let commands = queue.waiting.form(BATCH_BYTES_MAX, BATCH_COMMANDS_MAX);
             let epoch = self.group.extent().epoch;
             let is_current = |(_, pending): &(Scope, Pending)| pending.epoch == epoch;
-            let (commands, moved): (Vec<_>, Vec<_>) = commands.into_iter().partition(is_current);
+            let (commands, moved): (Vec<_>, Vec<_>) = if commands.iter().all(is_current) {
+                (commands, Vec::new())
+            } else {
+                commands.into_iter().partition(is_current)
+            };
             let moved = moved.into_iter().map(|(_, pending)| pending.asker);
             tell_all(moved.collect(), &self.moved());
             if commands.is_empty() {
@@ -108,7 +107,7 @@ impl Proposer {
                 .map(|(_, pending)| pending.command.len())
                 .sum();
             let header = BatchHeader {
-                proposer: courier.id,
+                proposer: self.id,
                 number: queue.flights.next_number(),
                 time_ms: (courier.clock)(),
                 epoch,
@@ -121,6 +120,26 @@ impl Proposer {
             let askers = askers.collect();
             queue.flights.add(batch, askers, bytes);
         }
+    }
+
+    /// Whether the next batch is formed now.
+    fn is_time(&self, queue: &Queue, target: Target) -> bool {
+        let limits = &self.limits;
+        if queue.waiting.is_empty()
+            || !queue
+                .flights
+                .has_room(BATCHES_IN_FLIGHT_MAX, limits.in_flight_bytes_max)
+        {
+            return false;
+        }
+        let is_full = queue.waiting.bytes() >= BATCH_BYTES_MAX;
+        let is_here = match target {
+            Target::Here => true,
+            Target::There(_) | Target::Unknown(_) => false,
+        };
+        // What is behind the last one that was sent is sent with the next write of the log.
+        let last = queue.flights.last_sent();
+        is_full || !is_here || last.is_none_or(|last| !self.written.is_behind(last))
     }
 
     /// Sends what is to be sent. Where the next goes.
@@ -284,8 +303,8 @@ impl Courier {
     /// Where to go when `leader` is said to lead; not back to where `from` just failed.
     fn target(&self, leader: Option<u64>, from: Target) -> Target {
         match leader.map(NodeId) {
-            Some(leader) if leader == self.id.node && from != Target::Here => Target::Here,
-            Some(leader) if leader != self.id.node && from != Target::There(leader) => {
+            Some(leader) if leader == self.link.link.node && from != Target::Here => Target::Here,
+            Some(leader) if leader != self.link.link.node && from != Target::There(leader) => {
                 Target::There(leader)
             }
             Some(_) | None => Target::Unknown(Instant::now() + self.pause),
