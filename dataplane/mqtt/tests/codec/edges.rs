@@ -6,8 +6,10 @@ use bytes::{Bytes, BytesMut};
 use tessera_mqtt::{
     Auth, ClientId, ConnAck, Connect, DecodeLimits, Decoder, Disconnect, EncodeError,
     ForwardedProperties, ForwardedProperty, Message, MqttString, Packet, PacketId, PacketType,
-    Password, PayloadFormat, ProtocolVersion, Qos, ReasonCode, SubAck, Subscribe, SubscribeFilter,
-    SubscriptionOptions, TopicName, UnsubAck, Unsubscribe, UserProperties, encode,
+    Password, PayloadFormat, ProtocolVersion, Publish, PublishHeader, PublishTopic, Qos,
+    ReasonCode, SubAck, Subscribe, SubscribeFilter, SubscriptionId, SubscriptionOptions,
+    TopicAlias, TopicAliasUse, TopicName, UnsubAck, Unsubscribe, UserProperties, encode,
+    encode_publish,
 };
 
 use crate::harness::{feed, open_server};
@@ -102,6 +104,67 @@ fn each_property_of_a_disconnect_is_written_when_it_stands_alone() {
             open_server(V5)
         };
         assert_eq!(feed(&decoder, &out), (vec![packet], None));
+    }
+}
+
+#[test]
+fn each_property_of_a_publish_is_written_when_it_stands_alone() {
+    let (alias, identifier) = (
+        TopicAlias::new(3).unwrap(),
+        SubscriptionId::new(300).unwrap(),
+    );
+    let plain = Publish::new(Message::new(TopicName::try_from("t").unwrap(), "m"), None);
+    let content = [ForwardedProperty::ContentType("c")];
+    let alone = [
+        plain.clone(),
+        Publish {
+            expiry_seconds: Some(9),
+            ..plain.clone()
+        },
+        Publish {
+            subscription_ids: [identifier].into_iter().collect(),
+            ..plain.clone()
+        },
+        Publish {
+            topic: PublishTopic::Define {
+                name: TopicName::try_from("t").unwrap(),
+                alias,
+            },
+            ..plain.clone()
+        },
+        Publish {
+            properties: ForwardedProperties::from_properties(content).unwrap(),
+            ..plain
+        },
+    ];
+    for publish in alone {
+        let mut packet = BytesMut::new();
+        encode(&Packet::Publish(publish.clone()), V5, &mut packet).unwrap();
+        let defines = matches!(publish.topic, PublishTopic::Define { .. });
+        let header = PublishHeader {
+            qos: publish.qos,
+            retain: publish.retain,
+            dup: publish.dup,
+            packet_id: None,
+            topic_alias: defines.then_some(TopicAliasUse {
+                alias,
+                with_topic: true,
+            }),
+            subscription_ids: &publish.subscription_ids,
+            expiry_seconds: publish.expiry_seconds,
+        };
+        let message = Message {
+            properties: publish.properties.clone(),
+            ..Message::new(TopicName::try_from("t").unwrap(), "m")
+        };
+        let mut delivery = BytesMut::new();
+        encode_publish(&mut delivery, V5, &message, &header).unwrap();
+        assert_eq!(packet, delivery);
+        let decoder = Decoder::client(V5, DecodeLimits::DEFAULT);
+        assert_eq!(
+            feed(&decoder, &packet),
+            (vec![Packet::Publish(publish)], None)
+        );
     }
 }
 
