@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use tessera_tenancy::NodeId;
 use tokio::sync::watch;
@@ -118,11 +119,9 @@ impl Engine {
             self.0.make_ranges(kind, initial_ranges, &alone).await?;
         }
         let (open, store) = self.open_recorded(kind, make).await?;
-        for replica in open.replicas().all() {
-            if replica.is_alone().await? {
-                replica.lead().await?;
-            }
-        }
+        // All at once: they share the fsyncs.
+        let replicas = open.replicas().all();
+        try_join_all(replicas.iter().map(|replica| replica.lead_if_alone())).await?;
         Ok(store)
     }
 

@@ -152,8 +152,16 @@ impl Replica {
         }
     }
 
+    /// [`lead`](Self::lead) if this node alone is the group.
+    pub(crate) async fn lead_if_alone(&self) -> Result<(), OpenError> {
+        if self.is_alone().await? {
+            self.lead().await?;
+        }
+        Ok(())
+    }
+
     /// Whether this node alone is the group.
-    pub(crate) async fn is_alone(&self) -> Result<bool, OpenError> {
+    async fn is_alone(&self) -> Result<bool, OpenError> {
         let node = self.link.link.node.0;
         let asked = self.raft.with_raft_state(move |state| {
             let members = state.membership_state.effective();
@@ -164,7 +172,7 @@ impl Replica {
 
     /// Makes this node the leader of a group that it has alone, and waits until everything that was
     /// committed in an earlier life is applied.
-    pub(crate) async fn lead(&self) -> Result<(), OpenError> {
+    async fn lead(&self) -> Result<(), OpenError> {
         let node = self.link.link.node;
         if !self.is_founded {
             let elected = self.raft.trigger().elect(false).await;

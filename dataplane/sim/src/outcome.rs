@@ -42,9 +42,9 @@ pub struct Outcome {
 pub enum Course {
     /// All of it.
     Full,
-    /// A third of the load and of the faults: for debug builds.
+    /// A quarter of the load and of the time for faults: for debug builds.
     Brief,
-    /// A third of the load, and nothing goes wrong until the lights go out.
+    /// A quarter of the load, and nothing goes wrong until the lights go out.
     BriefWithoutFaults,
 }
 

@@ -12,7 +12,7 @@ use crate::rng::Rng;
 const OPS_PER_KEY: usize = 50;
 
 /// What a brief run is shorter by.
-const BRIEF: u8 = 3;
+const BRIEF: u8 = 4;
 
 /// One seed's choices.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ impl Plan {
         }
     }
 
-    /// The same in a third of the time, with a third of the operations.
+    /// The same in a quarter of the time, with a quarter of the operations.
     pub(crate) fn briefly(mut self) -> Self {
         self.faults_for /= u32::from(BRIEF);
         self.load.ops_per_client = self.load.ops_per_client.div_ceil(usize::from(BRIEF));

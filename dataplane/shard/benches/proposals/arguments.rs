@@ -41,6 +41,7 @@ pub(crate) struct IdleReplicas {
 #[derive(Debug)]
 pub(crate) struct Fill {
     pub(crate) folder: PathBuf,
+    pub(crate) incarnation: u64,
     pub(crate) bytes: u64,
 }
 
@@ -67,7 +68,8 @@ impl Arguments {
             }),
             Some("fill-child") => Self::FillChild(Fill {
                 folder: PathBuf::from(&words[1]),
-                bytes: number(2),
+                incarnation: number(2),
+                bytes: number(3),
             }),
             Some(_) | None => Self::parts(&words),
         }

@@ -99,7 +99,7 @@ impl DiskFile for CountingFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let bytes = u64::try_from(data.len()).unwrap();
+        let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
         self.counts.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.file.write_all_at(data, offset)
     }

@@ -13,7 +13,7 @@ use crate::nodes::Nodes;
 /// Groups and nodes of a process: with three of them about 100 and 500 replicas as well.
 const CASES: [(usize, u64); 6] = [(3, 1), (100, 1), (500, 1), (3, 3), (33, 3), (167, 3)];
 
-pub(crate) async fn measure(pace: &Pace) {
+pub(crate) fn measure(pace: &Pace) {
     println!(
         "\nidle: resident memory of the whole process and CPU, single nodes and three nodes of one process\n"
     );

@@ -49,7 +49,7 @@ fn main() {
                         Part::Alone => alone::measure(&pace).await,
                         Part::Batched => batched::measure(&pace).await,
                         Part::Proposals => proposals::measure(&pace).await,
-                        Part::Idle => idle::measure(&pace).await,
+                        Part::Idle => idle::measure(&pace),
                         Part::Reopen => reopen::measure(&pace).await,
                     }
                 }

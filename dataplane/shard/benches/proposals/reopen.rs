@@ -15,29 +15,36 @@ use crate::nodes::{options, tenant};
 const GROUPS: usize = 8;
 /// Rows that one command makes.
 const ROWS_PER_COMMAND: u32 = 250;
-/// Openings of each sort.
-const OPENINGS: u64 = 5;
+/// What is written once more before each kill.
+const BYTES_BEFORE_A_KILL: u64 = 20_000_000;
 
 pub(crate) async fn measure(pace: &Pace) {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg("fill-child").arg(folder.path());
-    command.arg(pace.state_bytes.to_string());
-    let ended = command.stderr(Stdio::inherit()).output().unwrap();
-    // It aborts, once everything is acknowledged.
-    assert!(String::from_utf8(ended.stdout).unwrap().contains("filled"));
+    fill_and_die(folder.path(), 1, pace.state_bytes);
+    let (mut killed, mut orderly, mut incarnation) = (Vec::new(), Vec::new(), 1);
+    for _ in 0..pace.rounds {
+        fill_and_die(folder.path(), incarnation + 1, BYTES_BEFORE_A_KILL);
+        killed.push(open(folder.path(), incarnation + 2).await);
+        orderly.push(open(folder.path(), incarnation + 3).await);
+        incarnation += 3;
+    }
     println!(
         "\nreopen: {:.2} GB of rows, files {:.2} GB, warm; seconds from opening\n",
         gigabytes(pace.state_bytes),
         gigabytes(file_bytes(folder.path())),
     );
     println!("| after | log opened | led | first read | first write |\n|---|---|---|---|---|");
-    report("a kill", &[open(folder.path(), 2).await]);
-    let mut orderly = Vec::new();
-    for incarnation in 3..3 + OPENINGS {
-        orderly.push(open(folder.path(), incarnation).await);
-    }
+    report("a kill", &killed);
     report("an orderly end", &orderly);
+}
+
+/// Lets a process write so much, and aborts it once everything is acknowledged.
+fn fill_and_die(folder: &Path, incarnation: u64, bytes: u64) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg("fill-child").arg(folder);
+    command.args([incarnation.to_string(), bytes.to_string()]);
+    let ended = command.stderr(Stdio::inherit()).output().unwrap();
+    assert!(String::from_utf8(ended.stdout).unwrap().contains("filled"));
 }
 
 fn report(after: &str, openings: &[[f64; 4]]) {
@@ -69,7 +76,7 @@ async fn open(folder: &Path, incarnation: u64) -> [f64; 4] {
 
 /// Fills a folder and ends without a word to the engine.
 pub(crate) async fn child(fill: &Fill) {
-    let engine = open_engine(&fill.folder, 1);
+    let engine = open_engine(&fill.folder, fill.incarnation);
     let store = open_store(&engine).await;
     let (mut filled, mut first) = (0, 0);
     while filled < fill.bytes {

@@ -89,6 +89,30 @@ async fn a_vote_is_given_only_after_it_and_every_append_before_it_are_synced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_gathers_in_a_shard_during_a_sync_is_one_entry() {
+    let (temp, disk) = (tempfile::tempdir().unwrap(), TestDisk::new());
+    let (engine, store) = open_in(&disk, temp.path()).await;
+    let shard = store.shard_for(tenant(0), b"");
+    let last = || shard.replica().state.group.applied().0.unwrap().index;
+    let before = last();
+    disk.hold("log");
+    let submit = || shard.submit(Scope::Group, Bytes::new()).unwrap();
+    let first = submit();
+    disk.until_held().await;
+    let mut gathered = Vec::new();
+    for _ in 0..100 {
+        gathered.push(submit());
+        // The proposer may form a batch of them.
+        tokio::time::sleep(Duration::from_micros(100)).await;
+    }
+    disk.release();
+    assert!(first.await.is_ok());
+    assert!(join_all(gathered).await.iter().all(Result::is_ok));
+    assert_eq!(last(), before + 2);
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_gathers_during_a_sync_shares_the_next_one() {
     let (temp, disk) = (tempfile::tempdir().unwrap(), TestDisk::new());
     let (engine, store) = open_in(&disk, temp.path()).await;
