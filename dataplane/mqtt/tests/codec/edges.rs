@@ -108,7 +108,7 @@ fn each_property_of_a_disconnect_is_written_when_it_stands_alone() {
 }
 
 #[test]
-fn each_property_of_a_publish_is_written_when_it_stands_alone() {
+fn each_property_of_a_publish_is_written_alone_and_beside_another() {
     let (alias, identifier) = (
         TopicAlias::new(3).unwrap(),
         SubscriptionId::new(300).unwrap(),
@@ -137,16 +137,32 @@ fn each_property_of_a_publish_is_written_when_it_stands_alone() {
             ..plain
         },
     ];
-    for publish in alone {
+    // Two next to each other as well: one does not undo the other.
+    let [_, expires, numbered, defines, typed] = &alone;
+    let pairs = [
+        Publish {
+            expiry_seconds: expires.expiry_seconds,
+            ..defines.clone()
+        },
+        Publish {
+            expiry_seconds: expires.expiry_seconds,
+            ..numbered.clone()
+        },
+        Publish {
+            properties: typed.properties.clone(),
+            ..numbered.clone()
+        },
+    ];
+    for publish in alone.iter().chain(&pairs) {
         let mut packet = BytesMut::new();
         encode(&Packet::Publish(publish.clone()), V5, &mut packet).unwrap();
-        let defines = matches!(publish.topic, PublishTopic::Define { .. });
+        let is_defined = matches!(publish.topic, PublishTopic::Define { .. });
         let header = PublishHeader {
             qos: publish.qos,
             retain: publish.retain,
             dup: publish.dup,
             packet_id: None,
-            topic_alias: defines.then_some(TopicAliasUse {
+            topic_alias: is_defined.then_some(TopicAliasUse {
                 alias,
                 with_topic: true,
             }),
@@ -163,7 +179,7 @@ fn each_property_of_a_publish_is_written_when_it_stands_alone() {
         let decoder = Decoder::client(V5, DecodeLimits::DEFAULT);
         assert_eq!(
             feed(&decoder, &packet),
-            (vec![Packet::Publish(publish)], None)
+            (vec![Packet::Publish(publish.clone())], None)
         );
     }
 }
