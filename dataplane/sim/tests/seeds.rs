@@ -10,9 +10,9 @@
 use tessera_sim::{Course, FaultKind, Outcome, Tally, run_seed};
 
 /// Of each size of cluster several.
-const SEEDS: std::ops::Range<u64> = 0..14;
+const SEEDS: std::ops::Range<u64> = 0..10;
 /// Fewer: each runs twice, and keeps a line for each event.
-const SEEDS_TWICE: std::ops::Range<u64> = 0..3;
+const SEEDS_TWICE: std::ops::Range<u64> = 0..2;
 
 #[test]
 fn fixed_seeds_hold_every_invariant_under_faults() {
@@ -50,7 +50,7 @@ fn a_seed_run_twice_leaves_the_same_trace() {
         hashes.push(first.trace_hash);
     }
     hashes.dedup();
-    assert_eq!(hashes.len(), 3, "another seed is another run");
+    assert_eq!(hashes.len(), 2, "another seed is another run");
 }
 
 /// The first line in which two traces differ.
