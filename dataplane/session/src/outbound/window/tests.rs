@@ -182,3 +182,13 @@ fn within_the_longest_span_no_two_deliveries_have_one_identifier() {
     assert_ne!(first.packet_id(), last.packet_id());
     assert_eq!(first.packet_id(), last.next().packet_id());
 }
+
+#[test]
+fn what_a_resumed_session_has_released_is_not_skipped() {
+    let mut window = Window::new(10);
+    window.resume(Sequence(5), &[Sequence(6)]);
+    assert!(window.skip(Sequence(6)));
+    assert_eq!(window.slot(Sequence(6)), Some(Slot::PubCompDue));
+    assert!(window.skip(Sequence(5)));
+    assert_eq!(window.acknowledged_below(), Sequence(6));
+}
