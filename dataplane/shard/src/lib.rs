@@ -102,6 +102,7 @@ mod members;
 mod options;
 mod peer;
 mod proposer;
+mod raft;
 mod raft_types;
 mod range;
 mod replica;

@@ -67,7 +67,7 @@ impl Replica {
             return Ok(());
         }
         let (applied, _) = self.state.group.applied();
-        let wait = self.raft.wait(Some(self.timing.election_max));
+        let wait = self.raft.wait(self.timing.election_max);
         let is_there = |metrics: &Metrics| {
             let Some(replication) = &metrics.replication else {
                 // It does not lead, as the change will tell.
@@ -119,7 +119,9 @@ impl Replica {
             return;
         }
         let nobody = ChangeMembers::AddVoterIds(BTreeSet::new());
-        let ending = self.raft.change_membership(nobody, false);
+        let ending = self
+            .raft
+            .call(|raft| async move { raft.change_membership(nobody, false).await });
         match tokio::time::timeout(self.timing.election_max, ending).await {
             Ok(Ok(_ended)) => {}
             Ok(Err(error)) => {
@@ -139,7 +141,10 @@ impl Replica {
         let Ok(_changing) = self.changing.try_lock() else {
             return Err(ChangeError::InProgress);
         };
-        let changing = self.raft.change_membership(self.resolve(change)?, false);
+        let members = self.resolve(change)?;
+        let changing = self
+            .raft
+            .call(|raft| async move { raft.change_membership(members, false).await });
         match tokio::time::timeout(CHANGE_TIMEOUT, changing).await {
             Ok(Ok(_done)) => Ok(()),
             Ok(Err(error)) => Err(self.change_error(error, change)),
@@ -202,14 +207,17 @@ impl Replica {
 
     /// Hands leadership to another voter, and waits until it leads.
     pub(crate) async fn transfer_leader(&self, to: NodeId) -> Result<(), ChangeError> {
-        let leader = self.raft.current_leader().await.map(NodeId);
+        let leader = self.raft.leader();
         if leader != Some(self.link.link.node) {
             return Err(ChangeError::NotLeader { leader });
         }
         if !self.members().voters.contains(&to) {
             return Err(ChangeError::NotMember { node: to });
         }
-        let triggered = self.raft.trigger().transfer_leader(to.0).await;
+        let triggered = self
+            .raft
+            .call(|raft| async move { raft.trigger().transfer_leader(to.0).await })
+            .await;
         triggered.map_err(|_ended| self.ended_change())?;
         // It leads once it confirms a read.
         let within = self.timing.election_max;

@@ -30,13 +30,10 @@ use crate::log::{GroupLog, Written};
 use crate::machine::Scope;
 use crate::options::COMMAND_BYTES_MAX;
 use crate::proposer::flights::{Asker, Flights};
-use crate::raft_types::Types;
 use crate::space::SharedGauge;
-use crate::state::{Group, StateHandle};
+use crate::state::Group;
 
 pub(crate) use run::{Courier, forward};
-
-pub(crate) type Raft = openraft::Raft<Types, StateHandle>;
 
 /// Bytes of one batch; a larger command goes alone.
 const BATCH_BYTES_MAX: usize = 512 * 1024;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::error::{InitializeError, LinearizableReadError, RaftError};
 use openraft::impls::EmptyNode;
-use openraft::{Config, ReadPolicy, SnapshotPolicy};
+use openraft::raft::linearizable_read::ReadLogId;
+use openraft::{Config, RaftState, ReadPolicy, SnapshotPolicy};
 use tessera_tenancy::NodeId;
 
 use crate::batch::{EncodedBatch, ProposerId};
@@ -20,8 +21,9 @@ use crate::log::{GroupLog, LogHandle, NodeLog};
 use crate::machine::{Rows, StateMachine};
 use crate::options::{EngineOptions, RaftTiming};
 use crate::peer::{CallError, GroupLink, Link};
-use crate::proposer::{Courier, Proposer, ProposerLimits, Raft, forward};
-use crate::raft_types::LogId;
+use crate::proposer::{Courier, Proposer, ProposerLimits, forward};
+use crate::raft::{Inner, Raft};
+use crate::raft_types::{LogId, Types};
 use crate::range::{FIRST_EPOCH, RangeRecord, ShardId, StoreKind};
 use crate::runtime::with_random;
 use crate::snapshot::Receiver;
@@ -102,7 +104,7 @@ impl Replica {
         };
         let config = raft_config(shard, &options.timing)?;
         let log = LogHandle(Arc::clone(&state.log));
-        let starting = Raft::new(options.node.0, config, link.clone(), log, state.clone());
+        let starting = Inner::new(options.node.0, config, link.clone(), log, state.clone());
         let raft = with_random(options.seams.random.as_ref(), starting)
             .await
             .map_err(|error| raft_error(shard, &error))?;
@@ -120,7 +122,7 @@ impl Replica {
                 Arc::clone(&setup.gauge),
                 limits,
             )),
-            raft,
+            raft: Raft::new(raft),
             state,
             receiver: Receiver::default(),
             link,
@@ -144,7 +146,11 @@ impl Replica {
             return Ok(false);
         }
         let members: BTreeMap<_, _> = founders.iter().map(|node| (node.0, EmptyNode {})).collect();
-        match self.raft.initialize(members).await {
+        match self
+            .raft
+            .call(|raft| async move { raft.initialize(members).await })
+            .await
+        {
             Ok(()) => Ok(true),
             // It was done in an earlier life.
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(false),
@@ -163,10 +169,13 @@ impl Replica {
     /// Whether this node alone is the group.
     async fn is_alone(&self) -> Result<bool, OpenError> {
         let node = self.link.link.node.0;
-        let asked = self.raft.with_raft_state(move |state| {
+        let is_alone = move |state: &RaftState<Types>| {
             let members = state.membership_state.effective();
             members.voter_ids().eq(std::iter::once(node))
-        });
+        };
+        let asked = self
+            .raft
+            .call(|raft| async move { raft.with_raft_state(is_alone).await });
         asked.await.map_err(|error| self.failed(&error))
     }
 
@@ -175,14 +184,17 @@ impl Replica {
     async fn lead(&self) -> Result<(), OpenError> {
         let node = self.link.link.node;
         if !self.is_founded {
-            let elected = self.raft.trigger().elect(false).await;
+            let elected = self
+                .raft
+                .call(|raft| async move { raft.trigger().elect(false).await })
+                .await;
             elected.map_err(|error| self.failed(&error))?;
         }
-        let wait = self.raft.wait(Some(LEADER_WAIT));
+        let wait = self.raft.wait(LEADER_WAIT);
         wait.current_leader(node.0, "to lead")
             .await
             .map_err(|error| self.failed(&error))?;
-        let ready = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
+        let ready = self.raft.call(await_committed).await;
         ready.map(drop).map_err(|error| self.failed(&error))
     }
 
@@ -236,7 +248,7 @@ impl Replica {
     /// Returns once this node has applied everything that was committed before the call, as the
     /// leader confirms: this node or another one.
     pub(crate) async fn confirm(&self) -> Result<(), ReadError> {
-        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+        match self.raft.call(await_committed).await {
             Ok(_applied) => Ok(()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 self.confirm_there(forward.leader_id.map(NodeId)).await
@@ -259,7 +271,7 @@ impl Replica {
         let Ok(index) = asked else {
             return Err(not_led);
         };
-        let wait = self.raft.wait(Some(within));
+        let wait = self.raft.wait(within);
         let applied = wait
             .applied_index_at_least(Some(index), "a read index")
             .await;
@@ -268,7 +280,10 @@ impl Replica {
 
     /// The index that a read elsewhere must have applied; `None` unless this node leads.
     pub(crate) async fn read_index(&self) -> Option<u64> {
-        let asked = self.raft.get_read_log_id(ReadPolicy::ReadIndex).await;
+        let asked = self
+            .raft
+            .call(|raft| async move { raft.get_read_log_id(ReadPolicy::ReadIndex).await })
+            .await;
         asked.ok().map(|(read, _applied)| read.log_id().index)
     }
 
@@ -294,10 +309,15 @@ impl Replica {
             return;
         }
         // Raft purges only what a snapshot covers, and a snapshot is what is durable.
-        if self.raft.trigger().snapshot().await.is_err() {
+        if self
+            .raft
+            .call(|raft| async move { raft.trigger().snapshot().await })
+            .await
+            .is_err()
+        {
             return;
         }
-        let wait = self.raft.wait(Some(SNAPSHOT_WAIT));
+        let wait = self.raft.wait(SNAPSHOT_WAIT);
         let is_known = |snapshot: Option<u64>| snapshot.is_some_and(|index| index >= durable);
         let metrics = wait
             .metrics(
@@ -311,7 +331,8 @@ impl Replica {
             return;
         }
         // Raft has ended: nothing is left to purge.
-        drop(self.raft.trigger().purge_log(upto).await);
+        let purge = |raft: Inner| async move { raft.trigger().purge_log(upto).await };
+        drop(self.raft.call(purge).await);
     }
 
     /// Purges a log that begins with entries of ranges before the last split, if a member has nothing
@@ -347,10 +368,18 @@ impl Replica {
     }
 
     pub(crate) async fn stop(&self) {
-        if let Err(error) = self.raft.shutdown().await {
+        let shutdown = |raft: Inner| async move { raft.shutdown().await };
+        if let Err(error) = self.raft.call(shutdown).await {
             tracing::error!(shard = %self.shard(), %error, "Raft ended by a panic");
         }
     }
+}
+
+/// Confirms leadership and waits until everything that was committed before is applied.
+async fn await_committed(
+    raft: Inner,
+) -> Result<ReadLogId<Types>, RaftError<Types, LinearizableReadError<Types>>> {
+    raft.ensure_linearizable(ReadPolicy::ReadIndex).await
 }
 
 /// The extent that a record says.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use openraft::error::RaftError;
 use serde::Serialize;
 
+use crate::raft::Inner;
 use crate::range::ShardId;
 use crate::replicas::OpenStore;
 use crate::wire::{Refusal, Request, answer};
@@ -40,12 +41,20 @@ async fn serve_replica(
             if is_beginning && replica.state.group.needs_snapshot() {
                 return Err(Refusal::Unavailable);
             }
-            raft_answer(raft.append_entries(append).await)
+            let call = |raft: Inner| async move { raft.append_entries(append).await };
+            raft_answer(raft.call(call).await)
         }
-        Request::Vote(vote) => raft_answer(raft.vote(vote).await),
-        Request::PreVote(vote) => raft_answer(raft.pre_vote(vote).await),
+        Request::Vote(vote) => {
+            raft_answer(raft.call(|raft| async move { raft.vote(vote).await }).await)
+        }
+        Request::PreVote(vote) => raft_answer(
+            raft.call(|raft| async move { raft.pre_vote(vote).await })
+                .await,
+        ),
         Request::TransferLeader(transfer) => {
-            let handled = raft.handle_transfer_leader(transfer).await;
+            let handled = raft
+                .call(|raft| async move { raft.handle_transfer_leader(transfer).await })
+                .await;
             handled
                 .map(|answered| answer(&answered))
                 .map_err(|_ended| Refusal::Unavailable)

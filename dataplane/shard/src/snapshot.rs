@@ -13,7 +13,7 @@ use tessera_tenancy::NodeId;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::peer::{CallError, GroupLink};
-use crate::proposer::Raft;
+use crate::raft::Raft;
 use crate::raft_types::{Types, Vote};
 use crate::state::{CHUNK_BYTES, SnapshotData, Spool, SpoolWriter, StateHandle};
 use crate::transport::TransportError;
@@ -153,7 +153,9 @@ impl Receiver {
         state: &StateHandle,
         part: SnapshotPart,
     ) -> Result<Vote, Refusal> {
-        let known = raft.with_raft_state(|state| *state.vote_ref()).await;
+        let known = raft
+            .call(|raft| async move { raft.with_raft_state(|state| *state.vote_ref()).await })
+            .await;
         let known = known.map_err(|_ended| Refusal::Unavailable)?;
         if known > part.vote {
             return Ok(known);
@@ -198,7 +200,9 @@ async fn take_in(
         meta: end.meta,
         snapshot: SnapshotData::Spool(spool),
     };
-    let installed = raft.install_full_snapshot(part.vote, snapshot).await;
+    let installed = raft
+        .call(|raft| async move { raft.install_full_snapshot(part.vote, snapshot).await })
+        .await;
     let answer = installed.map_err(|_ended| Refusal::Unavailable)?.vote;
     *receiving = Receiving::Installed { transfer, answer };
     Ok(answer)

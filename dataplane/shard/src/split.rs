@@ -76,7 +76,10 @@ impl Replica {
             at: at.to_vec(),
         };
         let command = command.encode();
-        let proposed = tokio::time::timeout(SPLIT_TIMEOUT, self.raft.client_write(command)).await;
+        let split = self
+            .raft
+            .call(|raft| async move { raft.client_write(command).await });
+        let proposed = tokio::time::timeout(SPLIT_TIMEOUT, split).await;
         match proposed {
             Ok(Ok(response)) => match response.data {
                 BatchReply::Split(child) => Ok(ShardId::from_u64(child)),
@@ -117,10 +120,15 @@ impl Replica {
     /// Asks for votes for a child of a shard that this node leads, until it has a leader.
     pub(crate) async fn hasten(self: Arc<Self>) {
         for _ in 0..ELECTIONS {
-            if self.raft.current_leader().await.is_some() || self.fence.is_tripped() {
+            if self.raft.leader().is_some() || self.fence.is_tripped() {
                 return;
             }
-            if self.raft.trigger().elect(true).await.is_err() {
+            if self
+                .raft
+                .call(|raft| async move { raft.trigger().elect(true).await })
+                .await
+                .is_err()
+            {
                 return;
             }
             tokio::time::sleep(self.timing.heartbeat).await;

@@ -15,6 +15,7 @@ use crate::error::{ChangeError, ProposeError, ReadError, RowError};
 use crate::machine::{Rows, Scope, StateMachine};
 use crate::members::Members;
 use crate::proposer::Proposal;
+use crate::raft::Whole;
 use crate::range::{KeyRange, ShardId};
 use crate::replica::Replica;
 use crate::replicas::{MakeMachine, Replicas};
@@ -208,8 +209,8 @@ impl<M: StateMachine> Shard<M> {
     }
 
     /// The node that leads the shard, as far as this one knows.
-    pub async fn leader(&self) -> Option<NodeId> {
-        self.0.replica.raft.current_leader().await.map(NodeId)
+    pub fn leader(&self) -> Option<NodeId> {
+        self.0.replica.raft.leader()
     }
 
     /// Who is in the group, as far as this node knows.
@@ -229,9 +230,10 @@ impl<M: StateMachine> Shard<M> {
     }
 
     /// Removes a voter or learner, whose replica then goes. On the leader, which is not removed
-    /// itself.
+    /// itself. Goes on though the caller goes away: the replica is told.
     pub async fn remove(&self, node: NodeId) -> Result<(), ChangeError> {
-        self.0.replica.remove(node).await
+        let replica = Arc::clone(&self.0.replica);
+        Whole::new(async move { replica.remove(node).await }).await
     }
 
     /// Hands leadership to a voter that has the whole log. On the leader.

@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod determinism;
 mod disk;
+mod ending;
 mod engine;
 mod faults;
 mod kit;

@@ -66,9 +66,8 @@ pub(crate) fn run(plan: Plan, is_traced: bool) -> std::io::Result<Ran> {
         }
     });
     drop(runtime);
-    if let Err(detail) = no_panic::end()
-        && ran.record.violation.is_none()
-    {
+    // Whatever else broke may have followed from a panic.
+    if let Err(detail) = no_panic::end() {
         ran.record.violation = Some(crate::journal::Violation {
             invariant: no_panic::NAME,
             detail,

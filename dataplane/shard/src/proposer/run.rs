@@ -16,8 +16,9 @@ use crate::options::Clock;
 use crate::peer::GroupLink;
 use crate::proposer::{
     BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, BATCHES_IN_FLIGHT_MAX, Pending, Phase, Proposer, Queue,
-    Raft, Redirect, tell_all,
+    Redirect, tell_all,
 };
+use crate::raft::{Inner, Raft};
 use crate::raft_types::{BatchReply, OnComplete, WriteResult};
 use crate::wire::{ForwardOutcome, Request};
 
@@ -150,7 +151,7 @@ impl Proposer {
         };
         let target = match target {
             Target::Unknown(at) if at <= Instant::now() => {
-                let leader = courier.raft.current_leader().await;
+                let leader = courier.raft.leader().map(|node| node.0);
                 courier.target(leader, target)
             }
             Target::Unknown(_) | Target::Here | Target::There(_) => target,
@@ -175,7 +176,8 @@ impl Proposer {
             };
             let done = OnComplete::new(move |result| sent.complete(result));
             // When Raft has ended, the closure is dropped and `Sent` notices.
-            drop(courier.raft.client_write_ff(batch, Some(done)).await);
+            let write = |raft: Inner| async move { raft.client_write_ff(batch, Some(done)).await };
+            drop(courier.raft.call(write).await);
         }
     }
 
@@ -360,7 +362,8 @@ pub(crate) async fn forward(raft: &Raft, batches: Vec<EncodedBatch>) -> Vec<Forw
             drop(told.send(outcome(result)));
         });
         // When Raft has ended, the closure is dropped and the receiver notices.
-        drop(raft.client_write_ff(batch, Some(done)).await);
+        let write = |raft: Inner| async move { raft.client_write_ff(batch, Some(done)).await };
+        drop(raft.call(write).await);
         waiting.push(answered);
     }
     let mut outcomes = Vec::with_capacity(waiting.len());

@@ -212,7 +212,7 @@ impl Cluster {
     pub(super) async fn leader(&self, asked: u64, number: u8) -> u64 {
         let shard = self.shard(asked, number).await;
         loop {
-            if let Some(leader) = shard.leader().await {
+            if let Some(leader) = shard.leader() {
                 return leader.0;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -331,7 +331,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_when_the_leader_is_cut_off_and_
             cluster.board.isolate(NodeId(leader));
             let shard = cluster.shard(other, 7).await;
             loop {
-                if shard.leader().await.is_some_and(|now| now.0 != leader) {
+                if shard.leader().is_some_and(|now| now.0 != leader) {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;

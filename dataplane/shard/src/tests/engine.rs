@@ -88,7 +88,13 @@ async fn propose_batch(
     };
     let parts = commands.iter().map(|command| (Scope::Group, *command));
     let batch = EncodedBatch::new(&header, parts, 0);
-    shard.replica().raft.client_write(batch).await.unwrap().data
+    shard
+        .replica()
+        .raft
+        .call(|raft| async move { raft.client_write(batch).await })
+        .await
+        .unwrap()
+        .data
 }
 
 fn counts(counts: &[u64]) -> BatchReply {

@@ -1,14 +1,17 @@
 //! Members come and go, and those that are far behind get a snapshot.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use openraft::ChangeMembers;
 use tessera_tenancy::NodeId;
 
 use super::cluster::{Cluster, until};
 use super::determinism::simulate;
 use super::kit::{Counters, ECHO, ERASE, FILL, count, key_of, tenant};
+use crate::raft::Inner;
 use crate::state::View;
 use crate::{ChangeError, Faults, Members, ProposeError, ReadError, Scope, Shard};
 
@@ -301,16 +304,20 @@ fn a_learner_that_has_not_caught_up_is_not_promoted() {
 }
 
 #[test]
-fn a_change_whose_caller_went_away_is_ended() {
+fn a_change_that_nobody_ends_is_ended() {
     simulate(async {
         let mut cluster = Cluster::simulated(17);
         cluster.begin(&[1, 2, 3], 1).await;
         let (leader, shard) = cluster.led().await;
         cluster.add(leader, 7, b"a").await;
         let other = leader % 3 + 1;
-        // Begun, and dropped before anything of it is committed.
-        let begun = shard.remove(NodeId(other)).now_or_never();
-        assert_eq!(begun, None);
+        // Its first step is begun, and whoever would take the second is gone.
+        let go = ChangeMembers::RemoveVoters(BTreeSet::from([other]));
+        let begin = |raft: Inner| async move {
+            let begun = raft.change_membership(go, false).now_or_never();
+            assert!(begun.is_none(), "it was done at once");
+        };
+        shard.replica().raft.call(begin).await;
         let joint = until(|| {
             let (_, members) = shard.replica().state.group.applied();
             let configs = members.membership().get_joint_config().len();
@@ -322,6 +329,23 @@ fn a_change_whose_caller_went_away_is_ended() {
         assert_eq!(shard.members().voters.len(), 2);
         cluster.add(leader, 7, b"a").await;
         shard.add_learner(NodeId(other)).await.unwrap();
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_removal_whose_caller_went_away_goes_on_and_the_replica_is_told() {
+    simulate(async {
+        let mut cluster = Cluster::simulated(18);
+        cluster.begin(&[1, 2, 3], 1).await;
+        let (leader, shard) = cluster.led().await;
+        cluster.add(leader, 7, b"a").await;
+        let other = leader % 3 + 1;
+        let begun = shard.remove(NodeId(other)).now_or_never();
+        assert_eq!(begun, None);
+        let store = &cluster.nodes[&other].store;
+        until(|| store.find_shard(tenant(7), b"").is_none().then_some(())).await;
+        assert_eq!(shard.members().voters.len(), 2);
         cluster.end().await;
     });
 }

@@ -159,7 +159,12 @@ fn a_batch_for_the_range_of_before_changes_nothing_and_is_told_so_also_when_it_i
         let one = Bytes::copy_from_slice(&1u64.to_le_bytes());
         let applied = (batch(2, 3), BatchReply::Answers(vec![one]));
         for (batch, expected) in [moved(1), moved(1), moved(2), applied, moved(2)] {
-            let written = parent.replica().raft.client_write(batch).await.unwrap();
+            let written = parent
+                .replica()
+                .raft
+                .call(|raft| async move { raft.client_write(batch).await })
+                .await
+                .unwrap();
             assert_eq!(written.data, expected);
         }
         assert!(cluster.nodes[&leader].engine.fenced().borrow().is_none());
