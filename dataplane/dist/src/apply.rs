@@ -1,6 +1,8 @@
 //! What a command does to the rows of a shard: deterministic and total.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use tessera_shard::{ApplyContext, KEY_BYTES_MAX, RowError, Rows, RowsMut, Scope, StateMachine};
@@ -8,10 +10,11 @@ use tessera_tenancy::{Incarnation, NodeId, TenantId};
 
 use crate::command::{Command, Refusal, Reply};
 use crate::keys::{
-    Identity, SESSION_ROUTE_VALUE, Undecodable, node_session_key, node_session_value,
-    parse_node_session_value, parse_session_route_key, route_key, route_value, session_route_key,
-    session_routes_start,
+    Identity, NodeSessionRow, SESSION_ROUTE_VALUE, Undecodable, node_session_key,
+    node_session_value, parse_node_session_value, parse_session_route_key, route_key, route_value,
+    session_route_key, session_routes_start,
 };
+use crate::nodes::NodeSessions;
 use crate::route::{NodeSession, Receiver, RouteOptions};
 use crate::tries::{Change, Tries};
 
@@ -23,19 +26,33 @@ pub(crate) const ENDED_ROUTES_PER_STEP: u32 = 500;
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     tries: Tries,
+    nodes: NodeSessions,
 }
 
 impl Routes {
-    /// The derived memory.
+    /// A machine that counts the changes of node sessions there.
+    pub(crate) fn new(generation: Arc<AtomicU64>) -> Self {
+        Self {
+            tries: Tries::default(),
+            nodes: NodeSessions::new(generation),
+        }
+    }
+
+    /// The derived memory of routes.
     pub(crate) const fn tries(&self) -> &Tries {
         &self.tries
+    }
+
+    /// The derived memory of node sessions.
+    pub(crate) const fn nodes(&self) -> &NodeSessions {
+        &self.nodes
     }
 }
 
 impl StateMachine for Routes {
     fn apply(
         &self,
-        _cx: &ApplyContext,
+        cx: &ApplyContext,
         rows: &mut dyn RowsMut,
         scope: Scope,
         command: &[u8],
@@ -48,9 +65,12 @@ impl StateMachine for Routes {
                     number_min,
                 }),
                 Scope::Group,
-            ) => open_node_session(rows, node, incarnation, number_min)?,
+            ) => self.open_node_session(rows, node, incarnation, number_min)?,
             (Ok(Command::RemoveEndedRoutes { node, limit }), Scope::Group) => {
                 self.remove_ended_routes(rows, node, limit)?
+            }
+            (Ok(Command::EndNodeSession { session, term }), Scope::Group) => {
+                self.end_node_session(rows, session, term == cx.term)?
             }
             (
                 Ok(Command::AddRoute {
@@ -70,10 +90,12 @@ impl StateMachine for Routes {
 
     fn committed(&self) {
         self.tries.publish();
+        self.nodes.publish();
     }
 
     fn opened(&self, rows: &dyn Rows) -> Result<(), RowError> {
-        self.tries.rebuild(rows)
+        self.tries.rebuild(rows)?;
+        self.nodes.rebuild(rows)
     }
 }
 
@@ -91,7 +113,8 @@ impl Routes {
             return Ok(Reply::Refused(Refusal::TooLong));
         }
         if let Receiver::Transient(session) = receiver {
-            if number_of(rows, session.node)? != Some(session.number) {
+            let present = node_session(rows, session.node)?;
+            if !present.is_some_and(|row| row.number == session.number && !row.has_ended) {
                 return Ok(Reply::Refused(Refusal::SessionEnded));
             }
             let listed = session_route_key(*session, tenant, identity.as_bytes());
@@ -146,6 +169,60 @@ impl Routes {
         Ok(Reply::Removed { routes, more })
     }
 
+    fn open_node_session(
+        &self,
+        rows: &mut dyn RowsMut,
+        node: NodeId,
+        incarnation: Incarnation,
+        number_min: u64,
+    ) -> Result<Reply, RowError> {
+        let last = node_session(rows, node)?;
+        if last.is_some_and(|row| incarnation < row.incarnation) {
+            return Ok(Reply::Refused(Refusal::Superseded));
+        }
+        let number = last.map_or(0, |row| row.number);
+        let is_open = last.is_some_and(|row| row.incarnation == incarnation && !row.has_ended);
+        if is_open && number >= number_min.max(1) {
+            return Ok(Reply::Opened { number });
+        }
+        let row = NodeSessionRow {
+            incarnation,
+            number: number.saturating_add(1).max(number_min),
+            has_ended: false,
+        };
+        self.set_node_session(rows, node, row)?;
+        Ok(Reply::Opened { number: row.number })
+    }
+
+    fn end_node_session(
+        &self,
+        rows: &mut dyn RowsMut,
+        session: NodeSession,
+        is_of_term: bool,
+    ) -> Result<Reply, RowError> {
+        let present = node_session(rows, session.node)?;
+        let is_present = |row: &NodeSessionRow| row.number == session.number && !row.has_ended;
+        if is_of_term && let Some(row) = present.filter(is_present) {
+            let ended = NodeSessionRow {
+                has_ended: true,
+                ..row
+            };
+            self.set_node_session(rows, session.node, ended)?;
+        }
+        Ok(Reply::Done)
+    }
+
+    fn set_node_session(
+        &self,
+        rows: &mut dyn RowsMut,
+        node: NodeId,
+        row: NodeSessionRow,
+    ) -> Result<(), RowError> {
+        rows.put_local(&node_session_key(node), &node_session_value(row))?;
+        self.nodes.note(node, row);
+        Ok(())
+    }
+
     fn changed(&self, tenant: TenantId, identity: Identity, options: Option<RouteOptions>) {
         self.tries.note(Change {
             tenant,
@@ -155,25 +232,6 @@ impl Routes {
     }
 }
 
-fn open_node_session(
-    rows: &mut dyn RowsMut,
-    node: NodeId,
-    incarnation: Incarnation,
-    number_min: u64,
-) -> Result<Reply, RowError> {
-    let (last, number) = node_session(rows, node)?.unwrap_or((Incarnation(0), 0));
-    if incarnation < last {
-        return Ok(Reply::Refused(Refusal::Superseded));
-    }
-    if incarnation == last && number >= number_min.max(1) {
-        return Ok(Reply::Opened { number });
-    }
-    let number = number.saturating_add(1).max(number_min);
-    let value = node_session_value(incarnation, number);
-    rows.put_local(&node_session_key(node), &value)?;
-    Ok(Reply::Opened { number })
-}
-
 /// The keys under which the first `limit` routes of a node's ended sessions are listed, and whether
 /// there are more.
 fn ended_routes(
@@ -181,14 +239,12 @@ fn ended_routes(
     node: NodeId,
     limit: u32,
 ) -> Result<(Vec<Vec<u8>>, bool), RowError> {
-    let Some(present) = number_of(rows, node)? else {
+    let Some(row) = node_session(rows, node)? else {
         return Ok((Vec::new(), false));
     };
+    let number = row.number.saturating_add(u64::from(row.has_ended));
     let from = session_routes_start(NodeSession { node, number: 0 });
-    let until = session_routes_start(NodeSession {
-        node,
-        number: present,
-    });
+    let until = session_routes_start(NodeSession { node, number });
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (mut ended, mut more) = (Vec::new(), false);
     rows.scan_local(&from, &until, &mut |key, _| {
@@ -202,11 +258,7 @@ fn ended_routes(
     Ok((ended, more))
 }
 
-fn number_of(rows: &dyn RowsMut, node: NodeId) -> Result<Option<u64>, RowError> {
-    Ok(node_session(rows, node)?.map(|(_, number)| number))
-}
-
-fn node_session(rows: &dyn RowsMut, node: NodeId) -> Result<Option<(Incarnation, u64)>, RowError> {
+fn node_session(rows: &dyn RowsMut, node: NodeId) -> Result<Option<NodeSessionRow>, RowError> {
     rows.get_local(&node_session_key(node))?
         .map(|value| parse_node_session_value(&value).map_err(damaged))
         .transpose()

@@ -6,6 +6,7 @@
 //! | `02` | [`Command::AddRoute`] | tenant | length (4) · identity · options |
 //! | `03` | [`Command::RemoveRoute`] | tenant | length (4) · identity |
 //! | `04` | [`Command::RemoveEndedRoutes`] | group | node (8) · limit (4) |
+//! | `05` | [`Command::EndNodeSession`] | group | node (8) · number (8) · term (8) |
 //!
 //! | ordinal | reply | body |
 //! |---|---|---|
@@ -20,7 +21,7 @@
 use tessera_tenancy::{Incarnation, NodeId};
 
 use crate::keys::{Identity, Input, Undecodable, parse_options, put_options};
-use crate::route::{Receiver, RouteOptions};
+use crate::route::{NodeSession, Receiver, RouteOptions};
 
 const VERSION: u8 = 1;
 
@@ -28,6 +29,7 @@ const OPEN_NODE_SESSION: u8 = 1;
 const ADD_ROUTE: u8 = 2;
 const REMOVE_ROUTE: u8 = 3;
 const REMOVE_ENDED_ROUTES: u8 = 4;
+const END_NODE_SESSION: u8 = 5;
 
 const DONE: u8 = 1;
 const OPENED: u8 = 2;
@@ -58,6 +60,9 @@ pub(crate) enum Command {
     },
     /// Removes up to `limit` routes of the ended sessions of a node.
     RemoveEndedRoutes { node: NodeId, limit: u32 },
+    /// Ends a session, if it is the node's present one and the leader of that term says so: a later
+    /// one may have renewed its lease.
+    EndNodeSession { session: NodeSession, term: u64 },
 }
 
 impl Command {
@@ -68,7 +73,8 @@ impl Command {
         match self {
             Self::OpenNodeSession { .. }
             | Self::RemoveRoute { .. }
-            | Self::RemoveEndedRoutes { .. } => true,
+            | Self::RemoveEndedRoutes { .. }
+            | Self::EndNodeSession { .. } => true,
             Self::AddRoute { .. } => false,
         }
     }
@@ -134,6 +140,12 @@ impl Command {
                 out.extend_from_slice(&node.0.to_be_bytes());
                 out.extend_from_slice(&limit.to_be_bytes());
             }
+            Self::EndNodeSession { session, term } => {
+                out.push(END_NODE_SESSION);
+                for number in [session.node.0, session.number, *term] {
+                    out.extend_from_slice(&number.to_be_bytes());
+                }
+            }
         }
         out
     }
@@ -167,6 +179,13 @@ fn decode_command(bytes: &[u8]) -> Option<Command> {
         REMOVE_ENDED_ROUTES => Command::RemoveEndedRoutes {
             node: NodeId(rest.number()?),
             limit: u32::from_be_bytes(rest.array()?),
+        },
+        END_NODE_SESSION => Command::EndNodeSession {
+            session: NodeSession {
+                node: NodeId(rest.number()?),
+                number: rest.number()?,
+            },
+            term: rest.number()?,
         },
         _unknown => return None,
     };

@@ -3,7 +3,7 @@
 //! | rows | key | value |
 //! |---|---|---|
 //! | route | tenant (16) · `01` · *identity* | `01` · *options* |
-//! | node session (local) | `01` · node (8) | `01` · incarnation (8) · number (8) |
+//! | node session (local) | `01` · node (8) | `01` · incarnation (8) · number (8), then `01` if it has ended |
 //! | route of a node session (local) | `02` · node (8) · number (8) · tenant (16) · *identity* | `01` |
 //!
 //! - *identity* = *levels* · *share* · *receiver*: which route it is within its tenant.
@@ -52,6 +52,19 @@ const OPTION_QOS: u8 = 0b0_0011;
 const OPTION_NO_LOCAL: u8 = 0b0_0100;
 const OPTION_RETAIN_AS_PUBLISHED: u8 = 0b0_1000;
 const OPTION_SUBSCRIPTION_ID: u8 = 0b1_0000;
+
+/// The last byte of a session that has ended without another one after it.
+const SESSION_ENDED: u8 = 1;
+
+/// The last session of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NodeSessionRow {
+    /// Of the process that opened it.
+    pub(crate) incarnation: Incarnation,
+    pub(crate) number: u64,
+    /// The node was not heard of for too long.
+    pub(crate) has_ended: bool,
+}
 
 /// The bytes are not of the form that the table says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -194,21 +207,48 @@ pub(crate) fn node_session_key(node: NodeId) -> [u8; 9] {
     key
 }
 
+/// The node that a node session's row is of.
+pub(crate) fn parse_node_session_key(key: &[u8]) -> Result<NodeId, Undecodable> {
+    let parse = |key: &[u8]| {
+        let mut rest = Input(key.strip_prefix(&[LOCAL_NODE_SESSION])?);
+        let node = NodeId(rest.number()?);
+        rest.end()?;
+        Some(node)
+    };
+    parse(key).ok_or(Undecodable("a node session's key"))
+}
+
+/// Where the rows of node sessions begin and end.
+pub(crate) const fn node_sessions() -> ([u8; 1], [u8; 1]) {
+    ([LOCAL_NODE_SESSION], [LOCAL_NODE_SESSION + 1])
+}
+
 /// The value of a node session's row.
-pub(crate) fn node_session_value(incarnation: Incarnation, number: u64) -> [u8; 17] {
-    let mut value = [VALUE_VERSION; 17];
-    value[1..9].copy_from_slice(&incarnation.0.to_be_bytes());
-    value[9..].copy_from_slice(&number.to_be_bytes());
+pub(crate) fn node_session_value(row: NodeSessionRow) -> Vec<u8> {
+    let mut value = vec![VALUE_VERSION];
+    value.extend_from_slice(&row.incarnation.0.to_be_bytes());
+    value.extend_from_slice(&row.number.to_be_bytes());
+    if row.has_ended {
+        value.push(SESSION_ENDED);
+    }
     value
 }
 
-/// Incarnation and number of a node's session.
-pub(crate) fn parse_node_session_value(value: &[u8]) -> Result<(Incarnation, u64), Undecodable> {
+/// What a node session's row says.
+pub(crate) fn parse_node_session_value(value: &[u8]) -> Result<NodeSessionRow, Undecodable> {
     let parse = |value: &[u8]| {
         let mut rest = Input(value.strip_prefix(&[VALUE_VERSION])?);
-        let (incarnation, number) = (rest.number()?, rest.number()?);
-        rest.end()?;
-        Some((Incarnation(incarnation), number))
+        let (incarnation, number) = (Incarnation(rest.number()?), rest.number()?);
+        let has_ended = match rest.0 {
+            [] => false,
+            [SESSION_ENDED] => true,
+            _other => return None,
+        };
+        Some(NodeSessionRow {
+            incarnation,
+            number,
+            has_ended,
+        })
     };
     parse(value).ok_or(Undecodable("a node session"))
 }

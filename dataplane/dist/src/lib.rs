@@ -7,7 +7,8 @@
 //! - [`TenantRoutes`]: one tenant's routes as readers see them, without a lock; [`Trie`]: a snapshot,
 //!   with exact MQTT matching.
 //! - `keys`: the table of every key and value. `command`: the replicated writes. `apply`: what they
-//!   do to rows. `tries`: tries in memory, derived from rows. `radix`: the persistent map below a trie.
+//!   do to rows. `tries`, `nodes`: tries and node sessions in memory, derived from rows. `radix`: the
+//!   persistent map below a trie. `lease`: who may still act under a node session.
 //!
 //! # Invariants
 //! - Every route's key begins with its tenant, and every trie is of one tenant: no read names two.
@@ -43,6 +44,9 @@
 mod apply;
 mod command;
 mod keys;
+mod lease;
+mod leases;
+mod nodes;
 mod radix;
 mod route;
 mod service;
@@ -53,6 +57,7 @@ mod tries;
 mod testing;
 
 pub use command::Refusal;
+pub use leases::{RENEW_EVERY, Renewal};
 pub use route::{NodeSession, Receiver, Route, RouteOptions, SessionIncarnation};
 pub use service::{Dist, DistOpenError, DistOptions, LoadError, RouteError};
 pub use trie::Trie;

@@ -1,17 +1,19 @@
 //! Dist on one node: opening, routes in and out, tenants' routes for readers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tessera_mqtt::FilterSpec;
 use tessera_shard::{
-    Engine, OpenError, Proposal, ProposeError, ReadError, Scope, Shard, Store, StoreKind,
+    Engine, OpenError, Proposal, ProposeError, ReadError, Scope, Shard, ShardId, Store, StoreKind,
 };
 use tessera_tenancy::{Incarnation, NodeId, TenantId};
 
 use crate::apply::{ENDED_ROUTES_PER_STEP, Routes};
 use crate::command::{Command, Refusal, Reply};
 use crate::keys::{Identity, Undecodable};
+use crate::leases::Leases;
 use crate::route::{NodeSession, Receiver, RouteOptions};
 use crate::tries::TenantRoutes;
 
@@ -32,8 +34,14 @@ pub struct DistOptions {
 /// Subscriptions to receivers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Dist {
-    store: Store<Routes>,
-    session: NodeSession,
+    pub(crate) store: Store<Routes>,
+    options: DistOptions,
+    /// The number of this node's session.
+    number: Arc<AtomicU64>,
+    /// Grows with each change of node sessions in any shard.
+    generation: Arc<AtomicU64>,
+    /// `None`: this node is alone, and nobody ends its session.
+    pub(crate) leases: Option<Arc<Leases>>,
 }
 
 /// Why dist could not be opened.
@@ -73,26 +81,83 @@ pub enum LoadError {
 }
 
 impl Dist {
-    /// Opens the store and, in each shard, this node's session. When it returns, the node's former
-    /// sessions have ended and their transient routes are gone: O(those routes), in steps of at most
-    /// 500.
+    /// Opens the store of a node that is alone and, in each shard, this node's session. When it
+    /// returns, the node's former sessions have ended and their transient routes are gone: O(those
+    /// routes), in steps of at most 500.
     pub async fn open(engine: &Engine, options: DistOptions) -> Result<Self, DistOpenError> {
-        let make = |_| Routes::default();
+        let generation = Arc::<AtomicU64>::default();
+        let make = maker(&generation);
         let store = engine
             .open_store(StoreKind::Dist, options.ranges, make)
             .await?;
-        let number = open_node_sessions(&store, options).await?;
-        for shard in store.shards() {
-            end_former_sessions(&shard, options.node).await?;
+        let dist = Self::new(store, options, generation, None);
+        dist.enter().await?;
+        Ok(dist)
+    }
+
+    /// Opens the store of one of several nodes, with the replicas that it has; the ranges were made
+    /// by [`Engine::init_store`]. Call [`enter`](Self::enter) once their groups have leaders.
+    pub async fn join(engine: &Engine, options: DistOptions) -> Result<Self, DistOpenError> {
+        let generation = Arc::<AtomicU64>::default();
+        let make = maker(&generation);
+        let store = engine.join_store(StoreKind::Dist, make).await?;
+        let leases = Some(Arc::<Leases>::default());
+        Ok(Self::new(store, options, generation, leases))
+    }
+
+    fn new(
+        store: Store<Routes>,
+        options: DistOptions,
+        generation: Arc<AtomicU64>,
+        leases: Option<Arc<Leases>>,
+    ) -> Self {
+        Self {
+            store,
+            options,
+            number: Arc::default(),
+            generation,
+            leases,
         }
-        let node = options.node;
-        let session = NodeSession { node, number };
-        Ok(Self { store, session })
+    }
+
+    /// Opens this node's session in each shard: a new one if the one before has ended. The node's
+    /// former sessions have ended when it returns, and their transient routes are gone.
+    pub async fn enter(&self) -> Result<(), RouteError> {
+        let number = open_node_sessions(&self.store, self.options).await?;
+        for shard in self.store.shards() {
+            end_former_sessions(&shard, self.options.node).await?;
+        }
+        self.number.store(number, Ordering::Release);
+        Ok(())
     }
 
     /// This node's session: what its own transient routes carry.
-    pub const fn node_session(&self) -> NodeSession {
-        self.session
+    pub fn node_session(&self) -> NodeSession {
+        NodeSession {
+            node: self.options.node,
+            number: self.number.load(Ordering::Acquire),
+        }
+    }
+
+    /// Grows with each change of node sessions that this node sees.
+    pub fn sessions_generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Whether a node session has not ended, as far as this node has applied.
+    pub fn is_live(&self, tenant: TenantId, session: NodeSession) -> bool {
+        self.shard_of(tenant).machine().nodes().is_live(session)
+    }
+
+    /// The node sessions that have not ended, as far as this node has applied.
+    pub fn live_sessions(&self, tenant: TenantId) -> Vec<NodeSession> {
+        self.shard_of(tenant).machine().nodes().live()
+    }
+
+    /// Returns once this node shows everything that was committed for the tenant before the call.
+    pub async fn catch_up(&self, tenant: TenantId) -> Result<(), ReadError> {
+        let shard = self.shard_of(tenant);
+        shard.read_linearizable(|_rows| Ok(())).await
     }
 
     /// The tenant's routes. Those of a tenant that is not in memory are read first, off the calling
@@ -158,9 +223,14 @@ impl Dist {
     }
 
     /// A tenant's keys are all in one shard: ranges are cut between first bytes.
-    fn shard_of(&self, tenant: TenantId) -> Shard<Routes> {
+    pub(crate) fn shard_of(&self, tenant: TenantId) -> Shard<Routes> {
         self.store.shard_for(tenant, &[])
     }
+}
+
+fn maker(generation: &Arc<AtomicU64>) -> impl Fn(ShardId) -> Routes + Send + Sync + 'static {
+    let generation = Arc::clone(generation);
+    move |_shard| Routes::new(Arc::clone(&generation))
 }
 
 /// Reads the rows off this thread, unless somebody else did while this waited.
@@ -233,7 +303,10 @@ async fn open_at_least(
     Ok(numbers)
 }
 
-async fn end_former_sessions(shard: &Shard<Routes>, node: NodeId) -> Result<(), RouteError> {
+pub(crate) async fn end_former_sessions(
+    shard: &Shard<Routes>,
+    node: NodeId,
+) -> Result<(), RouteError> {
     let command = Command::RemoveEndedRoutes {
         node,
         limit: ENDED_ROUTES_PER_STEP,
@@ -261,7 +334,7 @@ async fn end_former_sessions(shard: &Shard<Routes>, node: NodeId) -> Result<(), 
     Ok(())
 }
 
-fn submit(
+pub(crate) fn submit(
     shard: &Shard<Routes>,
     scope: Scope,
     command: &Command,
@@ -274,7 +347,7 @@ fn submit(
     }
 }
 
-async fn done(proposal: Result<Proposal, ProposeError>) -> Result<(), RouteError> {
+pub(crate) async fn done(proposal: Result<Proposal, ProposeError>) -> Result<(), RouteError> {
     match reply_of(proposal).await? {
         Reply::Done => Ok(()),
         Reply::Opened { .. } | Reply::Removed { .. } | Reply::Refused(_) => {

@@ -22,6 +22,9 @@ pub enum Scope {
 pub struct ApplyContext {
     /// The shard that applies.
     pub shard: ShardId,
+    /// The term of the leader that took the batch. Who leads in that term decided on no other
+    /// leader's word.
+    pub term: u64,
     /// The log index of the batch that the command came in. Commands of one batch share it.
     pub index: u64,
     /// Place of the command in its batch: `(index, ordinal)` names a command.

@@ -11,6 +11,7 @@ use crate::tries::TenantRoutes;
 
 const CX: ApplyContext = ApplyContext {
     shard: ShardId::from_u64(1),
+    term: 1,
     index: 1,
     ordinal: 0,
     time_ms: 0,

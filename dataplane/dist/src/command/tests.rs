@@ -42,6 +42,16 @@ fn commands_are_encoded_as_the_table_says() {
             },
             "0104000000000000000a000001f4".to_owned(),
         ),
+        (
+            Command::EndNodeSession {
+                session: NodeSession {
+                    node: NodeId(10),
+                    number: 11,
+                },
+                term: 12,
+            },
+            "0105000000000000000a000000000000000b000000000000000c".to_owned(),
+        ),
     ] {
         let bytes = command.encode();
         assert_eq!(encode_hex(&bytes), expected);
@@ -107,7 +117,7 @@ proptest! {
 
     #[test]
     fn any_bytes_that_decode_encode_to_themselves(
-        ordinal in 0..6_u8,
+        ordinal in 0..7_u8,
         body in prop::collection::vec(prop_oneof![Just(0_u8), any::<u8>()], 0..40),
     ) {
         let bytes = [&[1, ordinal], &*body].concat();

@@ -59,7 +59,11 @@ fn keys_and_values_are_encoded_as_the_table_says() {
         "01000000000000000a"
     );
     assert_eq!(
-        encode_hex(&node_session_value(Incarnation(3), 11)),
+        encode_hex(&node_session_value(NodeSessionRow {
+            incarnation: Incarnation(3),
+            number: 11,
+            has_ended: false,
+        })),
         "010000000000000003000000000000000b"
     );
     assert_eq!(

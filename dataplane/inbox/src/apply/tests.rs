@@ -106,6 +106,7 @@ impl World {
         let command = Command::decode(&bytes).unwrap();
         let cx = ApplyContext {
             shard: ShardId::from_u64(1),
+            term: 1,
             index: self.index,
             ordinal: 0,
             time_ms: self.time_ms,

@@ -25,6 +25,7 @@ fn tenant(byte: u8) -> TenantId {
 fn cx(time_ms: u64) -> ApplyContext {
     ApplyContext {
         shard: ShardId::from_u64(1),
+        term: 1,
         index: 1,
         ordinal: 0,
         time_ms,

@@ -278,6 +278,7 @@ impl Group {
             let (scope, command) = command.ok_or(RowError::undecodable("batch"))?;
             let cx = ApplyContext {
                 shard: self.shard,
+                term: id.leader_id.term,
                 index: id.index,
                 ordinal,
                 time_ms: core.time_ms,

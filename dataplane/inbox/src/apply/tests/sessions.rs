@@ -281,6 +281,7 @@ fn a_command_that_cannot_be_obeyed_is_answered_and_changes_nothing() {
     let machine = Machine::new(Arc::new(Registry::new()), Arc::default(), Arc::default());
     let cx = ApplyContext {
         shard: ShardId::from_u64(1),
+        term: 1,
         index: 9,
         ordinal: 0,
         time_ms: 9,
@@ -345,6 +346,7 @@ fn owners_are_woken_and_ends_are_noted_once_readers_see_them() {
     };
     let cx = ApplyContext {
         shard: ShardId::from_u64(1),
+        term: 1,
         index: 9,
         ordinal: 0,
         time_ms: 1_000,
