@@ -1,9 +1,11 @@
 //! What a command answers. Not stored: read by the process that proposed it.
 
 use bytes::Bytes;
+use tessera_tenancy::NodeId;
 
 use crate::encoding::{Reader, Writer};
 use crate::queue::InsertOutcome;
+use crate::registration::OwnerNode;
 
 const FORM: u8 = 1;
 
@@ -30,6 +32,8 @@ pub(crate) enum Answer {
         removed: Removed,
         /// The number of the will that came with it.
         will: Option<u64>,
+        /// Where the client is connected now and was before, among several nodes.
+        registered: Option<Registered>,
     },
     /// What was removed; whether all of it.
     Ended { done: bool, removed: Removed },
@@ -52,6 +56,14 @@ pub(crate) enum AttachOutcome {
     /// The old one is not all removed: send the command again.
     More,
     OtherPrincipal,
+}
+
+/// A client's connection among several nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Registered {
+    pub(crate) registration: u64,
+    /// The node that had the connection before.
+    pub(crate) former: Option<OwnerNode>,
 }
 
 /// Subscriptions that were removed with their session.
@@ -91,10 +103,15 @@ impl Answer {
                 outcome,
                 removed,
                 will,
+                registered,
             } => {
                 outcome.write(out.byte(7));
                 removed.write(&mut out);
                 out.flag(will.is_some()).number(will.unwrap_or_default());
+                out.flag(registered.is_some());
+                if let Some(registered) = registered {
+                    registered.write(&mut out);
+                }
             }
             Self::Ended { done, removed } => {
                 out.byte(8).flag(*done);
@@ -132,6 +149,10 @@ impl Answer {
                 will: {
                     let (given, number) = (reader.flag()?, reader.number()?);
                     given.then_some(number)
+                },
+                registered: match reader.flag()? {
+                    false => None,
+                    true => Some(Registered::read(&mut reader)?),
                 },
             },
             8 => Self::Ended {
@@ -178,6 +199,30 @@ impl AttachOutcome {
             2 => Self::More,
             3 => Self::OtherPrincipal,
             _ => return None,
+        })
+    }
+}
+
+impl Registered {
+    fn write(self, out: &mut Writer) {
+        out.number(self.registration).flag(self.former.is_some());
+        if let Some(former) = self.former {
+            out.number(former.node.0).number(former.number);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let registration = reader.number()?;
+        let former = match reader.flag()? {
+            false => None,
+            true => Some(OwnerNode {
+                node: NodeId(reader.number()?),
+                number: reader.number()?,
+            }),
+        };
+        Some(Self {
+            registration,
+            former,
         })
     }
 }
@@ -281,6 +326,13 @@ mod tests {
                     outcome,
                     removed: removed.clone(),
                     will,
+                    registered: will.map(|registration| Registered {
+                        registration,
+                        former: (outcome == AttachOutcome::Absent).then_some(OwnerNode {
+                            node: NodeId(7),
+                            number: 300,
+                        }),
+                    }),
                 });
             }
         }

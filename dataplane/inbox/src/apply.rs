@@ -6,6 +6,7 @@ mod change;
 mod insert;
 mod overflow;
 mod publish;
+mod registration;
 mod remove;
 mod subscription;
 mod will;
@@ -155,7 +156,14 @@ fn dispatch(change: &mut Change<'_>, command: &Command<'_>) -> Result<Answer, Ro
             sent_below,
             will,
         } => attach::detach(change, *fence, *expiry_seconds, *sent_below, *will),
-        Command::Release { client } => attach::release(change, client),
+        Command::Release {
+            client,
+            registration,
+        } => attach::release(change, client, *registration),
+        Command::Leave {
+            client,
+            registration,
+        } => registration::leave(change, client, *registration),
         Command::Expire { client } => remove::expire(change, client),
         Command::Subscribe {
             fence,

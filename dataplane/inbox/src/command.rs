@@ -7,10 +7,11 @@
 //! [`Answer::Malformed`](crate::answer::Answer::Malformed) and changes nothing.
 
 use bytes::Bytes;
-use tessera_tenancy::PrincipalId;
+use tessera_tenancy::{NodeId, PrincipalId};
 
 use crate::encoding::{Reader, Writer};
 use crate::queue::{OverflowPolicy, QueueBounds};
+use crate::registration::OwnerNode;
 use crate::rows::Mark;
 use crate::run::Delivery;
 use crate::session::WillEnd;
@@ -38,8 +39,14 @@ pub(crate) enum Command<'a> {
         sent_below: u64,
         will: WillEnd,
     },
-    /// The owner's process is gone, or it never came to be: nobody has the session.
-    Release { client: &'a [u8] },
+    /// The owner's process is gone, or it never came to be: nobody has the session. Among several
+    /// nodes only if the client is still registered under that number.
+    Release {
+        client: &'a [u8],
+        registration: Option<u64>,
+    },
+    /// A connection without a stored session is gone from the node where it was registered.
+    Leave { client: &'a [u8], registration: u64 },
     /// Removes a session whose time has passed, or goes on removing it.
     Expire { client: &'a [u8] },
     /// Records that a route is about to be added.
@@ -97,6 +104,8 @@ pub(crate) struct Attach<'a> {
     pub(crate) create: bool,
     pub(crate) expiry_seconds: u32,
     pub(crate) will: Option<NewWill<'a>>,
+    /// The node that has the connection, if it is one of several: the client is registered with it.
+    pub(crate) owner: Option<OwnerNode>,
 }
 
 /// Fields of [`Command::Insert`].
@@ -147,6 +156,9 @@ mod kind {
     pub(super) const DETACH_WITH_WILL: u8 = 15;
     pub(super) const LEAVE_WILL: u8 = 16;
     pub(super) const FORGET_WILL: u8 = 17;
+    pub(super) const ATTACH_REGISTERED: u8 = 18;
+    pub(super) const RELEASE_REGISTERED: u8 = 19;
+    pub(super) const LEAVE: u8 = 20;
 }
 
 impl<'a> Command<'a> {
@@ -165,6 +177,7 @@ impl<'a> Command<'a> {
         match self {
             Self::Detach { .. }
             | Self::Release { .. }
+            | Self::Leave { .. }
             | Self::Expire { .. }
             | Self::Unsubscribe { .. }
             | Self::Confirm { .. }
@@ -212,8 +225,25 @@ impl<'a> Command<'a> {
                     .word(expiry_seconds.unwrap_or_default());
                 out.number(*sent_below);
             }
-            Self::Release { client } => {
+            Self::Release {
+                client,
+                registration: None,
+            } => {
                 out.byte(kind::RELEASE).name(client);
+            }
+            Self::Release {
+                client,
+                registration: Some(registration),
+            } => {
+                out.byte(kind::RELEASE_REGISTERED)
+                    .name(client)
+                    .number(*registration);
+            }
+            Self::Leave {
+                client,
+                registration,
+            } => {
+                out.byte(kind::LEAVE).name(client).number(*registration);
             }
             Self::Expire { client } => {
                 out.byte(kind::EXPIRE).name(client);
@@ -286,6 +316,7 @@ fn read_fields<'a>(kind: u8, reader: &mut Reader<'a>) -> Option<Command<'a>> {
             });
             Command::Attach(Attach { will, ..attach })
         }
+        kind::ATTACH_REGISTERED => Command::Attach(read_registered(reader)?),
         kind::DETACH => read_detach(reader, WillEnd::Dropped)?,
         kind::DETACH_WITH_WILL => {
             let will = read_will_end(reader).filter(|end| *end != WillEnd::Dropped)?;
@@ -293,6 +324,15 @@ fn read_fields<'a>(kind: u8, reader: &mut Reader<'a>) -> Option<Command<'a>> {
         }
         kind::RELEASE => Command::Release {
             client: reader.name()?,
+            registration: None,
+        },
+        kind::RELEASE_REGISTERED => Command::Release {
+            client: reader.name()?,
+            registration: Some(reader.number()?),
+        },
+        kind::LEAVE => Command::Leave {
+            client: reader.name()?,
+            registration: reader.number()?,
         },
         kind::EXPIRE => Command::Expire {
             client: reader.name()?,
@@ -346,6 +386,26 @@ fn read_fields<'a>(kind: u8, reader: &mut Reader<'a>) -> Option<Command<'a>> {
     })
 }
 
+fn read_registered<'a>(reader: &mut Reader<'a>) -> Option<Attach<'a>> {
+    let attach = Attach::read(reader)?;
+    let owner = OwnerNode {
+        node: NodeId(reader.number()?),
+        number: reader.number()?,
+    };
+    let will = match reader.flag()? {
+        false => None,
+        true => Some(NewWill {
+            delay_seconds: reader.word()?,
+            body: reader.blob()?,
+        }),
+    };
+    Some(Attach {
+        will,
+        owner: Some(owner),
+        ..attach
+    })
+}
+
 fn read_detach<'a>(reader: &mut Reader<'a>, will: WillEnd) -> Option<Command<'a>> {
     let fence = Fence::read(reader)?;
     let (given, seconds) = (reader.flag()?, reader.word()?);
@@ -392,14 +452,20 @@ impl<'a> Fence<'a> {
 
 impl<'a> Attach<'a> {
     fn write(&self, out: &mut Writer) {
-        out.byte(match self.will {
-            None => kind::ATTACH,
-            Some(_) => kind::ATTACH_WITH_WILL,
+        out.byte(match (self.owner, self.will) {
+            (Some(_), _) => kind::ATTACH_REGISTERED,
+            (None, None) => kind::ATTACH,
+            (None, Some(_)) => kind::ATTACH_WITH_WILL,
         });
         out.name(self.client).raw(self.principal.as_bytes());
         out.flag(self.clean_start)
             .flag(self.create)
             .word(self.expiry_seconds);
+        if let Some(owner) = self.owner {
+            out.number(owner.node.0)
+                .number(owner.number)
+                .flag(self.will.is_some());
+        }
         if let Some(will) = &self.will {
             out.word(will.delay_seconds).blob(will.body);
         }
@@ -413,6 +479,7 @@ impl<'a> Attach<'a> {
             create: reader.flag()?,
             expiry_seconds: reader.word()?,
             will: None,
+            owner: None,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use tessera_mqtt::Qos;
 use tessera_shard::{ProposeError, ReadError};
+use tessera_tenancy::NodeId;
 
 use crate::queue::SUBSCRIPTION_IDS_MAX;
 
@@ -16,6 +17,12 @@ pub enum AttachError {
     Contended {
         /// How many.
         waiting: usize,
+    },
+    /// The node that has the client's connection did not answer, and may still have it.
+    #[error("node {node} has the client's connection and does not answer")]
+    FormerOwner {
+        /// Which.
+        node: NodeId,
     },
     /// The shard did not take or answer the command.
     #[error(transparent)]

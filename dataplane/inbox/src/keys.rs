@@ -15,6 +15,7 @@
 //!                                                             is stored, or it has a will
 //! tenant(16) · 07 · len(2) client · incarnation(8)            a publisher's QoS 2 numbers
 //! tenant(16) · 08 · due ms(8) · len(2) client · number(8)     a will that is published at that time
+//! tenant(16) · 09 · len(2) client                             which of several nodes has the client
 //! ```
 //! Numbers are big-endian, so that keys sort as they do. A run of a queue is keyed by its *last*
 //! sequence: the run that holds a sequence is the first key from that sequence on. A will stands
@@ -32,6 +33,7 @@ const DUE: u8 = 5;
 const ONLINE: u8 = 6;
 const PUBLISHER: u8 = 7;
 const WILL_DUE: u8 = 8;
+const REGISTRATION: u8 = 9;
 
 const CLIENT_SESSION: u8 = 1;
 const CLIENT_RECEIVED: u8 = 2;
@@ -92,6 +94,9 @@ pub(crate) enum Row<'a> {
         client: &'a [u8],
         number: u64,
     },
+    Registration {
+        client: &'a [u8],
+    },
 }
 
 impl<'a> Row<'a> {
@@ -124,6 +129,7 @@ impl<'a> Row<'a> {
                 client,
                 number,
             } => key.byte(WILL_DUE).long(due_ms).name(client).long(number),
+            Self::Registration { client } => key.byte(REGISTRATION).name(client),
         };
         key.finish()
     }
@@ -152,6 +158,9 @@ impl<'a> Row<'a> {
                 due_ms: reader.long()?,
                 client: reader.name()?,
                 number: reader.long()?,
+            },
+            REGISTRATION => Self::Registration {
+                client: reader.name()?,
             },
             _ => return None,
         };
@@ -266,6 +275,14 @@ pub(crate) fn wills_due_until(tenant: TenantId, now_ms: u64) -> Span {
 /// Clients of a tenant that are online.
 pub(crate) fn online_of(tenant: TenantId) -> Span {
     (tenant_part(tenant, ONLINE), tenant_part(tenant, PUBLISHER))
+}
+
+/// Clients of a tenant that are connected to one of several nodes.
+pub(crate) fn registrations_of(tenant: TenantId) -> Span {
+    (
+        tenant_part(tenant, REGISTRATION),
+        tenant_part(tenant, REGISTRATION + 1),
+    )
 }
 
 fn tenant_part(tenant: TenantId, kind: u8) -> Vec<u8> {

@@ -10,6 +10,7 @@
 //! - `keys`, `rows`, `run`, `body`, `will`: keys and values (the tables are there). `encoding`: fields.
 //! - `command`, `answer`: what the log carries and what comes back. `apply`: how it is obeyed.
 //! - `query`, `sweep`: reads. `bounds`: what bounds a session and a command.
+//! - [`Nodes`]: the other nodes of a cluster; `registration`: which of them has a client.
 //! - `registry`, `turn`, `lane`, `due`: what a process holds in memory.
 //!
 //! # One message
@@ -71,6 +72,7 @@ mod keys;
 mod lane;
 mod query;
 mod queue;
+mod registration;
 mod registry;
 mod rows;
 mod run;
@@ -88,6 +90,7 @@ pub use queue::{
     Fetched, InsertOutcome, InsertRequest, OverflowPolicy, PublishOrigin, QueueBounds, Queued,
     SUBSCRIPTION_IDS_MAX, Target,
 };
+pub use registration::{Nodes, OwnerNode, Registration};
 pub use service::{Inbox, InboxOptions, LiveOutcome};
 pub use session::{
     AttachRequest, Attached, Detached, DiscardedRoute, EXPIRY_NEVER, Expired, LiveGrant, Owner,

@@ -13,6 +13,7 @@ use tessera_tenancy::TenantId;
 use crate::body::{decode_body, seconds_left};
 use crate::keys::{BlockId, Row, marks_from, queue_from, subscriptions_of, wills_of};
 use crate::queue::{Fetched, Queued};
+use crate::registration::RegistrationRow;
 use crate::rows::{
     Mark, ReceivedRow, SessionRow, Stage, SubscriptionRow, TenantRow, body_in_block,
 };
@@ -31,6 +32,18 @@ pub(crate) fn session(
     match rows.get(&Row::Session { client }.key(tenant))? {
         None => Ok(None),
         Some(value) => decoded(SessionRow::decode(&value), "session").map(Some),
+    }
+}
+
+/// Where a client is connected.
+pub(crate) fn registration(
+    rows: &dyn Rows,
+    tenant: TenantId,
+    client: &[u8],
+) -> Result<Option<RegistrationRow>, RowError> {
+    match rows.get(&Row::Registration { client }.key(tenant))? {
+        None => Ok(None),
+        Some(value) => decoded(RegistrationRow::decode(&value), "registration").map(Some),
     }
 }
 

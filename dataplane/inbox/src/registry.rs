@@ -13,6 +13,7 @@ use tessera_mqtt::ClientId;
 use tessera_tenancy::{PrincipalId, TenantId};
 
 use crate::lane::Lane;
+use crate::registration::Registration;
 use crate::session::{Owner, OwnerEpoch, SessionIncarnation};
 
 /// Parts of the registry, each under a lock of its own. A power of two.
@@ -78,6 +79,8 @@ pub(crate) struct Registered {
     pub(crate) ownership: Ownership,
     /// `None` for a transient session.
     pub(crate) lane: Option<Arc<Lane>>,
+    /// `None` if this node is alone.
+    pub(crate) registration: Option<Registration>,
 }
 
 impl fmt::Debug for Registered {
@@ -96,6 +99,12 @@ pub(crate) struct Registry {
     hasher: RandomState,
     parts: Box<[Part]>,
     len: AtomicUsize,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Registry {
@@ -135,6 +144,22 @@ impl Registry {
             self.len.fetch_sub(1, Ordering::Relaxed);
         }
         ours
+    }
+
+    /// Removes the owner if it registered before `registration`; who it was.
+    pub(crate) fn remove_before(
+        &self,
+        key: &SessionKey,
+        registration: Registration,
+    ) -> Option<Registered> {
+        let mut part = self.part(key.tenant, &key.client).write();
+        let former = part.get(key)?.registration;
+        if former.is_some_and(|former| former >= registration) {
+            return None;
+        }
+        let removed = part.remove(key);
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        removed
     }
 
     /// What `read` makes of the owner's entry; `None` if there is no owner.
@@ -183,6 +208,7 @@ mod tests {
             principal: PrincipalId::from_bytes([1; 16]),
             ownership: ownership(epoch),
             lane: None,
+            registration: None,
         }
     }
 

@@ -6,6 +6,7 @@ mod insert;
 mod owner;
 mod wills;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -13,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use parking_lot::Mutex;
 use tessera_mqtt::{ClientId, Message};
 use tessera_shard::{
-    Engine, OpenError, Proposal, ProposeError, ReadError, RowError, Rows, Scope, Shard, Store,
-    StoreKind,
+    Engine, OpenError, Proposal, ProposeError, ReadError, RowError, Rows, Scope, Shard, ShardId,
+    Store, StoreKind,
 };
 use tessera_tenancy::TenantId;
 
@@ -24,6 +25,7 @@ use crate::command::Command;
 use crate::due::DueTenants;
 use crate::keys::client_key_rest;
 use crate::query;
+use crate::registration::{Nodes, OwnerNode, Registration};
 use crate::registry::{Registry, SessionKey};
 use crate::session::{DiscardedRoute, LiveGrant, SessionIncarnation, SessionRef, TenantFigures};
 use crate::turn::Turns;
@@ -75,36 +77,70 @@ struct Inner {
     /// Look through all rows: not all that ends or is abandoned is known.
     look_around: AtomicBool,
     round: tokio::sync::Mutex<Round>,
+    /// The other nodes; `None` if this one is alone.
+    nodes: Option<Arc<dyn Nodes>>,
+    /// Clients that attach here right now, and that registered elsewhere since: under which number.
+    fenced: Mutex<BTreeMap<SessionKey, Registration>>,
 }
 
 impl Inbox {
     /// Opens the store; on return this node leads every shard of it.
     pub async fn open(engine: &Engine, options: InboxOptions) -> Result<Self, OpenError> {
-        let registry = Arc::new(Registry::new());
-        let due = Arc::new(DueTenants::default());
-        let wills_due = Arc::new(DueTenants::default());
-        let make = {
-            let known = (registry.clone(), due.clone(), wills_due.clone());
-            move |_| Machine::new(known.0.clone(), known.1.clone(), known.2.clone())
-        };
+        let memory = Memory::default();
         let store = engine
-            .open_store(StoreKind::Inbox, options.ranges, make)
+            .open_store(StoreKind::Inbox, options.ranges, memory.maker())
             .await?;
+        Ok(Self::new(store, memory, None))
+    }
+
+    /// Opens the store of one of several nodes, with the replicas that it has; the ranges were made
+    /// by [`Engine::init_store`]. Every connection registers there, transient ones too.
+    pub async fn join(engine: &Engine, nodes: Arc<dyn Nodes>) -> Result<Self, OpenError> {
+        let memory = Memory::default();
+        let store = engine.join_store(StoreKind::Inbox, memory.maker()).await?;
+        Ok(Self::new(store, memory, Some(nodes)))
+    }
+
+    fn new(store: Store<Machine>, memory: Memory, nodes: Option<Arc<dyn Nodes>>) -> Self {
         let inner = Inner {
             store,
-            registry,
+            registry: memory.registry,
             turns: Turns::default(),
             transient_epoch: AtomicU64::new(1),
             abandoned: Mutex::default(),
-            due,
-            wills_due,
+            due: memory.due,
+            wills_due: memory.wills_due,
             // Who was online when the last process ended is not any more.
             look_around: AtomicBool::new(true),
             round: tokio::sync::Mutex::default(),
+            nodes,
+            fenced: Mutex::default(),
         };
-        Ok(Self {
+        Self {
             inner: Arc::new(inner),
-        })
+        }
+    }
+
+    /// Where a client is connected, among several nodes, as far as this one has applied. `None` if it
+    /// is not, or this node is alone.
+    pub fn owner_node(
+        &self,
+        tenant: TenantId,
+        client: &ClientId,
+    ) -> Result<Option<OwnerNode>, ReadError> {
+        if self.inner.nodes.is_none() {
+            return Ok(None);
+        }
+        let client = client.as_bytes();
+        let row = self.read(tenant, client, |rows| {
+            query::registration(rows, tenant, client)
+        })?;
+        Ok(row.map(|row| row.owner))
+    }
+
+    /// Whether this node does the background work of a tenant's shard: the one that leads it.
+    fn leads(&self, shard: &Shard<Machine>) -> bool {
+        self.inner.nodes.is_none() || shard.status().is_leader
     }
 
     /// Whether a connection owns a session of this client, persistent or transient.
@@ -183,6 +219,28 @@ impl fmt::Debug for Inbox {
         f.debug_struct("Inbox")
             .field("registry", &self.inner.registry)
             .finish_non_exhaustive()
+    }
+}
+
+/// What machines and the service share.
+#[derive(Default)]
+struct Memory {
+    registry: Arc<Registry>,
+    due: Arc<DueTenants>,
+    wills_due: Arc<DueTenants>,
+}
+
+impl Memory {
+    fn maker(&self) -> impl Fn(ShardId) -> Machine + Send + Sync + 'static {
+        let registry = Arc::clone(&self.registry);
+        let (due, wills_due) = (Arc::clone(&self.due), Arc::clone(&self.wills_due));
+        move |_shard| {
+            Machine::new(
+                Arc::clone(&registry),
+                Arc::clone(&due),
+                Arc::clone(&wills_due),
+            )
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use tessera_mqtt::{
 };
 use tessera_tenancy::{PrincipalId, TenantId};
 
+use crate::registration::Registration;
 use crate::will::WillNumber;
 
 /// A Session Expiry Interval that never passes (MQTT 5, 3.1.2.11.2).
@@ -51,6 +52,8 @@ pub struct SessionRef {
     pub kind: SessionKind,
     /// The stored will of this attachment.
     pub will: Option<WillNumber>,
+    /// Its registration among several nodes.
+    pub registration: Option<Registration>,
 }
 
 /// What becomes of a will when its connection ends.

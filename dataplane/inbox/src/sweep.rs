@@ -9,7 +9,8 @@ use tessera_shard::{RowError, Rows};
 use tessera_tenancy::TenantId;
 
 use crate::body::decode_body;
-use crate::keys::{Row, Span, due_until, online_of, wills_due_until};
+use crate::keys::{Row, Span, due_until, online_of, registrations_of, wills_due_until};
+use crate::registration::RegistrationRow;
 use crate::registry::SessionKey;
 use crate::will::{DueWill, WillNumber, WillRow};
 
@@ -28,6 +29,23 @@ pub(crate) struct Position {
     online: Option<Vec<u8>>,
 }
 
+/// Which connections a look around meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Those of a node that is alone.
+    Online,
+    /// Those that are registered with one of several nodes.
+    Registered,
+}
+
+/// A client that is online as far as the group knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FoundOnline {
+    pub(crate) key: SessionKey,
+    /// Where, among several nodes.
+    pub(crate) registered: Option<RegistrationRow>,
+}
+
 /// What one step of a look around found.
 #[derive(Debug, Default)]
 pub(crate) struct Around {
@@ -36,13 +54,17 @@ pub(crate) struct Around {
     /// When the first will of each tenant is due.
     pub(crate) wills_due: Vec<(TenantId, u64)>,
     /// Clients that are online as far as the group knows.
-    pub(crate) online: Vec<SessionKey>,
+    pub(crate) online: Vec<FoundOnline>,
     /// Where the next step starts; `None`: the shard is through.
     pub(crate) next: Option<Position>,
 }
 
 /// One step of a look around from `position` on.
-pub(crate) fn look_around(rows: &dyn Rows, position: &Position) -> Result<Around, RowError> {
+pub(crate) fn look_around(
+    rows: &dyn Rows,
+    look: Look,
+    position: &Position,
+) -> Result<Around, RowError> {
     let mut around = Around::default();
     let mut position = position.clone();
     for _ in 0..TENANTS_MAX {
@@ -61,7 +83,7 @@ pub(crate) fn look_around(rows: &dyn Rows, position: &Position) -> Result<Around
         around
             .wills_due
             .extend(first_will_due(rows, tenant)?.map(|due_ms| (tenant, due_ms)));
-        if look_at_online(rows, tenant, &mut position, &mut around)? {
+        if look_at_online(rows, tenant, look, &mut position, &mut around)? {
             break;
         }
         let Some(next) = u128::from_be_bytes(position.tenant).checked_add(1) else {
@@ -164,13 +186,17 @@ pub(crate) fn due_sessions(
 fn look_at_online(
     rows: &dyn Rows,
     tenant: TenantId,
+    look: Look,
     position: &mut Position,
     around: &mut Around,
 ) -> Result<bool, RowError> {
-    let (start, until) = online_of(tenant);
+    let (start, until) = match look {
+        Look::Online => online_of(tenant),
+        Look::Registered => registrations_of(tenant),
+    };
     let from = position.online.take().unwrap_or(start);
     let room = ONLINE_MAX.saturating_sub(around.online.len());
-    let found = clients(rows, &(from.clone(), until), room)?;
+    let found = online(rows, &(from.clone(), until), room)?;
     let full = found.len() >= room;
     if full {
         let last = found
@@ -178,7 +204,9 @@ fn look_at_online(
             .map_or(from, |(key, _)| [&key[..], &[0]].concat());
         position.online = Some(last);
     }
-    around.online.extend(found.into_iter().map(|(_, key)| key));
+    around
+        .online
+        .extend(found.into_iter().map(|(_, found)| found));
     Ok(full)
 }
 
@@ -205,8 +233,37 @@ fn clients(
         if found.len() >= max {
             return ControlFlow::Break(());
         }
-        if let Some((tenant, Row::Due { client, .. } | Row::Online { client })) = Row::parse(key) {
+        if let Some((tenant, Row::Due { client, .. })) = Row::parse(key) {
             found.push((key.to_vec(), SessionKey::of_bytes(tenant, client)));
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
+/// The clients that rows of this span find as online, with the keys of the rows.
+fn online(
+    rows: &dyn Rows,
+    (from, until): &Span,
+    max: usize,
+) -> Result<Vec<(Vec<u8>, FoundOnline)>, RowError> {
+    let mut found = Vec::new();
+    rows.scan(from, until, &mut |key, value| {
+        if found.len() >= max {
+            return ControlFlow::Break(());
+        }
+        let registered = match Row::parse(key) {
+            Some((_, Row::Registration { .. })) => RegistrationRow::decode(value),
+            Some(_) | None => None,
+        };
+        if let Some((tenant, Row::Online { client } | Row::Registration { client })) =
+            Row::parse(key)
+        {
+            let online = FoundOnline {
+                key: SessionKey::of_bytes(tenant, client),
+                registered,
+            };
+            found.push((key.to_vec(), online));
         }
         ControlFlow::Continue(())
     })?;
@@ -265,14 +322,14 @@ mod tests {
         let (mut online, mut dues, mut steps) = (Vec::new(), Vec::new(), 0);
         let mut position = Some(Position::default());
         while let Some(from) = position.take() {
-            let around = look_around(&rows, &from).unwrap();
+            let around = look_around(&rows, Look::Online, &from).unwrap();
             online.extend(around.online);
             dues.extend(around.dues);
             position = around.next;
             steps += 1;
         }
         assert_eq!((online.len(), steps), (names.len() + 1, 3));
-        online.dedup();
+        online.dedup_by(|a, b| a.key == b.key);
         assert_eq!(online.len(), names.len() + 1);
         assert_eq!(dues, [(tenant(2), 7)]);
     }

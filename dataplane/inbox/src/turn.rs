@@ -49,6 +49,11 @@ impl Turns {
         Ok(turn)
     }
 
+    /// Whether anybody has the turn or waits for it.
+    pub(crate) fn is_held(&self, key: &SessionKey) -> bool {
+        self.gates.lock().contains_key(key)
+    }
+
     fn gate(&self, key: &SessionKey) -> Result<Gate, Contended> {
         let mut gates = self.gates.lock();
         let gate = match gates.get(key) {

@@ -3,6 +3,7 @@
 use tessera_shard::RowError;
 
 use super::change::Change;
+use super::registration;
 use super::remove::remove;
 use super::will::{self, Return};
 use crate::answer::{Answer, AttachOutcome, Removed};
@@ -15,30 +16,34 @@ use crate::session::{EXPIRY_NEVER, WillEnd};
 /// Takes a stored session over, or begins one. What is in the way (clean start, a session whose
 /// time has passed) is removed first, in steps.
 pub(super) fn attach(change: &mut Change<'_>, attach: &Attach<'_>) -> Result<Answer, RowError> {
+    if registration::is_foreign(change, attach)? {
+        return Ok(refused(AttachOutcome::OtherPrincipal, Removed::default()));
+    }
     let Some(row) = change.session(attach.client)? else {
         return begin(change, attach, Removed::default());
     };
     let alive = row.is_alive(change.now_ms());
     if alive && row.principal != attach.principal {
-        let removed = Removed::default();
-        return Ok(Answer::Attach {
-            outcome: AttachOutcome::OtherPrincipal,
-            removed,
-            will: None,
-        });
+        return Ok(refused(AttachOutcome::OtherPrincipal, Removed::default()));
     }
     if alive && !attach.clean_start {
         return resume(change, attach, row);
     }
     let (done, removed) = remove(change, attach.client, row)?;
     if !done {
-        return Ok(Answer::Attach {
-            outcome: AttachOutcome::More,
-            removed,
-            will: None,
-        });
+        return Ok(refused(AttachOutcome::More, removed));
     }
     begin(change, attach, removed)
+}
+
+/// Nobody has the session by this.
+const fn refused(outcome: AttachOutcome, removed: Removed) -> Answer {
+    Answer::Attach {
+        outcome,
+        removed,
+        will: None,
+        registered: None,
+    }
 }
 
 /// The owner leaves; without an expiry the session ends here.
@@ -58,7 +63,17 @@ pub(super) fn detach(
 }
 
 /// The owner is gone without a word.
-pub(super) fn release(change: &mut Change<'_>, client: &[u8]) -> Result<Answer, RowError> {
+pub(super) fn release(
+    change: &mut Change<'_>,
+    client: &[u8],
+    registration: Option<u64>,
+) -> Result<Answer, RowError> {
+    if let Some(number) = registration
+        && !registration::is_registered(change, client, number)?
+    {
+        return Ok(Answer::Done);
+    }
+    registration::unregister(change, client)?;
     match change.session(client)? {
         Some(mut row) if row.presence == Presence::Online => {
             assume_sent(&mut row);
@@ -85,6 +100,7 @@ fn begin(
             outcome: AttachOutcome::Absent,
             removed,
             will: arm(change, attach)?,
+            registered: registration::register(change, attach)?,
         });
     }
     change.figures.last_incarnation += 1;
@@ -107,6 +123,7 @@ fn begin(
         outcome,
         removed,
         will: arm(change, attach)?,
+        registered: registration::register(change, attach)?,
     })
 }
 
@@ -132,6 +149,7 @@ fn resume(
         outcome,
         removed: Removed::default(),
         will: arm(change, attach)?,
+        registered: registration::register(change, attach)?,
     })
 }
 
@@ -157,6 +175,7 @@ fn leave(
     mut row: SessionRow,
     will: WillEnd,
 ) -> Result<Answer, RowError> {
+    registration::unregister(change, client)?;
     let due_ms = due(change.now_ms(), row.expiry_seconds);
     will::leave_all(change, client, will, due_ms)?;
     if row.expiry_seconds == 0 {

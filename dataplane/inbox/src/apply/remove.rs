@@ -92,7 +92,8 @@ fn remove_belonging(
         | Row::Online { .. }
         | Row::Will { .. }
         | Row::WillDue { .. }
-        | Row::Publisher { .. } => return Err(RowError::undecodable("key")),
+        | Row::Publisher { .. }
+        | Row::Registration { .. } => return Err(RowError::undecodable("key")),
     }
     change.delete_key(key)
 }

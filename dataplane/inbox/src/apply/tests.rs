@@ -3,6 +3,7 @@
 mod invariants;
 mod messages;
 mod model;
+mod registrations;
 mod sessions;
 mod wills;
 
@@ -131,6 +132,7 @@ impl World {
             create: true,
             expiry_seconds,
             will: None,
+            owner: None,
         };
         let answer = self.obey(whose, &Command::Attach(attach));
         let Answer::Attach {

@@ -46,6 +46,7 @@ fn golden() -> Vec<(Command<'static>, &'static str)> {
     [
         golden_of_sessions(),
         golden_of_wills(),
+        golden_of_registrations(),
         golden_of_messages(),
     ]
     .concat()
@@ -60,6 +61,7 @@ fn golden_of_sessions() -> Vec<(Command<'static>, &'static str)> {
         create: false,
         expiry_seconds: 60,
         will: None,
+        owner: None,
     };
     let detach = Command::Detach {
         fence,
@@ -79,7 +81,13 @@ fn golden_of_sessions() -> Vec<(Command<'static>, &'static str)> {
             "01010002633111111111111111111111111111111111 0100 0000003c",
         ),
         (detach, "0102000263310304 01 00000009 c801"),
-        (Command::Release { client }, "010300026331"),
+        (
+            Command::Release {
+                client,
+                registration: None,
+            },
+            "010300026331",
+        ),
         (Command::Expire { client }, "010400026331"),
         (subscribe, "0105000263310304 0003612f23 2e 00"),
         (
@@ -90,6 +98,49 @@ fn golden_of_sessions() -> Vec<(Command<'static>, &'static str)> {
             Command::Confirm { fence, filter },
             "0107000263310304 0003612f23",
         ),
+    ]
+}
+
+fn golden_of_registrations() -> Vec<(Command<'static>, &'static str)> {
+    let client = &b"c1"[..];
+    let attach = Attach {
+        client,
+        principal: PRINCIPAL,
+        clean_start: true,
+        create: false,
+        expiry_seconds: 60,
+        will: None,
+        owner: Some(OwnerNode {
+            node: NodeId(200),
+            number: 3,
+        }),
+    };
+    let with_will = Attach {
+        will: Some(NewWill {
+            delay_seconds: 5,
+            body: b"bye",
+        }),
+        ..attach
+    };
+    let release = Command::Release {
+        client,
+        registration: Some(7),
+    };
+    let leave = Command::Leave {
+        client,
+        registration: 7,
+    };
+    vec![
+        (
+            Command::Attach(attach),
+            "01120002633111111111111111111111111111111111 0100 0000003c c801 03 00",
+        ),
+        (
+            Command::Attach(with_will),
+            "01120002633111111111111111111111111111111111 0100 0000003c c801 03 01 00000005 03627965",
+        ),
+        (release, "011300026331 07"),
+        (leave, "011400026331 07"),
     ]
 }
 
@@ -105,6 +156,7 @@ fn golden_of_wills() -> Vec<(Command<'static>, &'static str)> {
             delay_seconds: 5,
             body: b"bye",
         }),
+        owner: None,
     };
     let detach_with_will = |will| Command::Detach {
         fence,

@@ -42,6 +42,7 @@ fn keys_are_golden() {
             "05000000000000000900026331",
         ),
         (Row::Online { client: b"c1" }, "0600026331"),
+        (Row::Registration { client: b"c1" }, "0900026331"),
         (
             Row::Publisher {
                 client: b"c1",
@@ -129,6 +130,7 @@ impl Owned {
                 client,
                 number: self.number,
             },
+            12 => Row::Registration { client },
             _ => Row::WillDue {
                 due_ms: self.number,
                 client,
@@ -149,7 +151,7 @@ fn owned() -> impl Strategy<Value = Owned> {
         Just([0xFF; 16]),
         any::<[u8; 16]>()
     ];
-    (tenant, 0_u8..13, hostile(), hostile(), 0_u64..4, 0_u32..3).prop_map(
+    (tenant, 0_u8..14, hostile(), hostile(), 0_u64..4, 0_u32..3).prop_map(
         |(tenant, kind, client, filter, number, chunk)| Owned {
             tenant,
             kind,

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tessera_mqtt::ClientId;
 use tessera_shard::ReadError;
 use tessera_tenancy::TenantId;
+use tokio::time::Instant;
 
 use super::owner::done;
 use super::{Inbox, discarded_routes, key_of};
-use crate::answer::{Answer, AttachOutcome};
+use crate::answer::{Answer, AttachOutcome, Registered as RegisteredNode};
 use crate::body::encode_body;
 use crate::command::{Attach, Command, Fence, NewWill};
 use crate::error::{AttachError, SessionError};
 use crate::lane::Lane;
 use crate::query;
+use crate::registration::Registration;
 use crate::registry::{Ownership, Registered, SessionKey};
 use crate::rows::Mark;
 use crate::session::{
@@ -27,6 +30,12 @@ use crate::will::WillNumber;
 /// Client identifiers that are remembered as abandoned one by one.
 const ABANDONED_MAX: usize = 65_536;
 
+/// How long an attach waits for the node that had the client before: longer than the lease of one
+/// that is gone.
+const FENCE_TIMEOUT: Duration = Duration::from_secs(8);
+/// Pause before a node that did not answer is asked again.
+const FENCE_PAUSE: Duration = Duration::from_millis(100);
+
 /// What the group says of an attach.
 #[derive(Debug, Default)]
 struct Stored {
@@ -34,6 +43,7 @@ struct Stored {
     owned: Option<(Ownership, bool)>,
     will: Option<WillNumber>,
     discarded: Vec<DiscardedRoute>,
+    registered: Option<RegisteredNode>,
 }
 
 impl Inbox {
@@ -62,9 +72,13 @@ impl Inbox {
                 return Err(error);
             }
         };
+        if let Some(registered) = stored.registered {
+            self.fence_former(&request, registered).await?;
+        }
         let attached = match stored.owned {
             Some((ownership, resumed)) => {
-                self.attached_stored(&request, ownership, resumed, &stored)?
+                self.attached_stored(&request, ownership, resumed, &stored)
+                    .await?
             }
             None => self.attached_in_memory(&request, &stored),
         };
@@ -74,6 +88,7 @@ impl Inbox {
         };
         abandoned.key = None;
         let took_over = self.take_over(key.clone(), &request, &attached.session);
+        self.look_for_fence(&key);
         Ok(Attached {
             took_over,
             ..attached
@@ -103,7 +118,8 @@ impl Inbox {
         if !self.inner.registry.remove(&key, ownership) {
             return Err(SessionError::Stale);
         }
-        if session.kind == SessionKind::Transient && session.will.is_none() {
+        let is_unknown = session.will.is_none() && session.registration.is_none();
+        if session.kind == SessionKind::Transient && is_unknown {
             return Ok(Detached::default());
         }
         let mut abandoned = Abandoned {
@@ -112,6 +128,7 @@ impl Inbox {
         };
         if session.kind == SessionKind::Transient {
             self.leave_will(session, will).await?;
+            self.leave_node(session).await?;
             abandoned.key = None;
             return Ok(Detached::default());
         }
@@ -156,6 +173,84 @@ impl Inbox {
         done(&answer)
     }
 
+    /// A session that is not stored leaves the node where it is registered.
+    async fn leave_node(&self, session: &SessionRef) -> Result<(), SessionError> {
+        let Some(Registration(registration)) = session.registration else {
+            return Ok(());
+        };
+        let client = session.client.as_bytes();
+        let command = Command::Leave {
+            client,
+            registration,
+        };
+        let answer = self.propose(session.tenant, client, command).await?;
+        // Another connection may have registered the client since.
+        if answer == Answer::Stale {
+            return Ok(());
+        }
+        done(&answer)
+    }
+
+    /// Whether an attach of a transient session changes nothing in the group.
+    fn is_of_no_concern(&self, request: &AttachRequest) -> Result<bool, ReadError> {
+        if self.inner.nodes.is_some() || request.will.is_some() {
+            return Ok(false);
+        }
+        let (tenant, client) = (request.tenant, request.client.as_bytes());
+        let is_known = self.read(tenant, client, |rows| query::is_known(rows, tenant, client))?;
+        Ok(!is_known)
+    }
+
+    /// Closes what another node has of the client: from here on the connection there writes and
+    /// acknowledges nothing. A node that does not answer has done so once its session has ended.
+    async fn fence_former(
+        &self,
+        request: &AttachRequest,
+        registered: RegisteredNode,
+    ) -> Result<(), AttachError> {
+        let (Some(nodes), Some(former)) = (&self.inner.nodes, registered.former) else {
+            return Ok(());
+        };
+        let deadline = Instant::now() + FENCE_TIMEOUT;
+        let registration = Registration(registered.registration);
+        while former != nodes.own() && nodes.is_live(request.tenant, former) {
+            let asked = nodes.fence(former, request.tenant, request.client.clone(), registration);
+            if let Ok(true) = tokio::time::timeout_at(deadline, asked).await {
+                return Ok(());
+            }
+            if Instant::now() + FENCE_PAUSE >= deadline {
+                return Err(AttachError::FormerOwner { node: former.node });
+            }
+            tokio::time::sleep(FENCE_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// A client registered elsewhere under this number: what it has here that is older is told, and
+    /// nothing of it is written or acknowledged any more. Also if it is only about to attach here.
+    pub fn fence_off(&self, tenant: TenantId, client: &ClientId, registration: Registration) {
+        let key = SessionKey::new(tenant, client);
+        // Noted before the look: an attach that ends in between finds it.
+        if self.inner.turns.is_held(&key) {
+            let mut fenced = self.inner.fenced.lock();
+            let latest = fenced.entry(key.clone()).or_insert(registration);
+            *latest = registration.max(*latest);
+        }
+        if let Some(former) = self.inner.registry.remove_before(&key, registration) {
+            former.owner.taken_over();
+        }
+    }
+
+    /// At the end of an attach: whether the client went elsewhere meanwhile.
+    fn look_for_fence(&self, key: &SessionKey) {
+        let Some(registration) = self.inner.fenced.lock().remove(key) else {
+            return;
+        };
+        if let Some(former) = self.inner.registry.remove_before(key, registration) {
+            former.owner.taken_over();
+        }
+    }
+
     fn check_principal(&self, request: &AttachRequest) -> Result<(), AttachError> {
         let client = request.client.as_bytes();
         let principal = self
@@ -174,9 +269,7 @@ impl Inbox {
         let (create, expiry_seconds) = match request.kind {
             SessionKind::Persistent { expiry_seconds } => (true, expiry_seconds),
             SessionKind::Transient => {
-                let is_known =
-                    self.read(tenant, client, |rows| query::is_known(rows, tenant, client))?;
-                if !is_known && request.will.is_none() {
+                if self.is_of_no_concern(request)? {
                     return Ok(Stored::default());
                 }
                 (false, 0)
@@ -196,6 +289,7 @@ impl Inbox {
                 delay_seconds: *delay_seconds,
                 body,
             }),
+            owner: self.inner.nodes.as_ref().map(|nodes| nodes.own()),
         };
         let mut discarded = Vec::new();
         loop {
@@ -206,6 +300,7 @@ impl Inbox {
                 outcome,
                 removed,
                 will,
+                registered,
             } = answer
             else {
                 return Err(AttachError::Answer);
@@ -234,11 +329,12 @@ impl Inbox {
                 owned,
                 will: will.map(WillNumber),
                 discarded,
+                registered,
             });
         }
     }
 
-    fn attached_stored(
+    async fn attached_stored(
         &self,
         request: &AttachRequest,
         ownership: Ownership,
@@ -251,7 +347,7 @@ impl Inbox {
         };
         let kind = SessionKind::Persistent { expiry_seconds };
         let attached = Attached {
-            session: session_ref(request, ownership, kind, stored.will),
+            session: session_ref(request, ownership, kind, stored),
             session_present,
             took_over: false,
             subscriptions: Vec::new(),
@@ -263,6 +359,11 @@ impl Inbox {
         };
         if !session_present {
             return Ok(attached);
+        }
+        if self.inner.nodes.is_some() {
+            // The attach may have been applied elsewhere first.
+            let shard = self.shard(request.tenant, request.client.as_bytes());
+            shard.read_linearizable(|_rows| Ok(())).await?;
         }
         Ok(self.read_resumed(request.tenant, &request.client, attached)?)
     }
@@ -299,7 +400,7 @@ impl Inbox {
             epoch: OwnerEpoch(epoch),
         };
         Attached {
-            session: session_ref(request, ownership, SessionKind::Transient, stored.will),
+            session: session_ref(request, ownership, SessionKind::Transient, stored),
             session_present: false,
             took_over: false,
             subscriptions: Vec::new(),
@@ -326,6 +427,7 @@ impl Inbox {
                 epoch: session.epoch,
             },
             lane,
+            registration: session.registration,
         };
         let former = self.inner.registry.insert(key, registered);
         if let Some(former) = &former {
@@ -345,6 +447,7 @@ struct Abandoned<'a> {
 impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         let Some(key) = self.key.take() else { return };
+        self.inbox.inner.fenced.lock().remove(&key);
         let mut abandoned = self.inbox.inner.abandoned.lock();
         if abandoned.len() < ABANDONED_MAX {
             abandoned.push(key);
@@ -367,7 +470,7 @@ fn session_ref(
     request: &AttachRequest,
     ownership: Ownership,
     kind: SessionKind,
-    will: Option<WillNumber>,
+    stored: &Stored,
 ) -> SessionRef {
     SessionRef {
         tenant: request.tenant,
@@ -375,7 +478,10 @@ fn session_ref(
         incarnation: ownership.incarnation,
         epoch: ownership.epoch,
         kind,
-        will,
+        will: stored.will,
+        registration: stored
+            .registered
+            .map(|registered| Registration(registered.registration)),
     }
 }
 

@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use tessera_mqtt::ClientId;
-use tessera_shard::Proposal;
+use tessera_shard::{Proposal, ReadError};
 use tessera_tenancy::TenantId;
 
 use super::{Inbox, discarded_routes, submit};
 use crate::answer::Answer;
 use crate::command::Command;
 use crate::error::SessionError;
+use crate::query;
 use crate::registry::SessionKey;
 use crate::session::Expired;
-use crate::sweep::{Position, due_sessions, first_due, look_around};
+use crate::sweep::{FoundOnline, Look, Position, due_sessions, first_due, look_around};
 
 /// Sessions without an owner that one step sets offline.
 const ABANDONED_PER_STEP: usize = 256;
@@ -23,6 +24,10 @@ const TENANTS_PER_STEP: usize = 16;
 
 /// Sessions of one tenant that one step ends; then it is the next tenant's turn.
 const SESSIONS_PER_TURN: usize = 32;
+
+/// How long a tenant whose shard another node leads is left to that node before this one looks again
+/// who does.
+pub(super) const NOT_LED_PAUSE_MS: u64 = 1_000;
 
 /// What is left of the round.
 #[derive(Debug, Default)]
@@ -47,7 +52,11 @@ impl Inbox {
         self.release_abandoned(&mut expired).await?;
         self.step_around(&mut round, &mut expired).await?;
         if !round.running && round.around.is_none() {
-            round.tenants.extend(self.inner.due.take(now_ms));
+            let (led, others) = self.split_led(self.inner.due.take(now_ms));
+            for tenant in others {
+                self.inner.due.note(tenant, now_ms + NOT_LED_PAUSE_MS);
+            }
+            round.tenants.extend(led);
         }
         for _ in 0..TENANTS_PER_STEP.min(round.tenants.len()) {
             let Some(tenant) = round.tenants.pop_front() else {
@@ -66,6 +75,17 @@ impl Inbox {
         round.running = !round.tenants.is_empty();
         expired.more = round.running || round.around.is_some();
         Ok(expired)
+    }
+
+    /// Has the next rounds look at all connections: the session of some node has ended.
+    pub fn look_around(&self) {
+        self.inner.look_around.store(true, Ordering::Release);
+    }
+
+    /// The tenants whose shard this node leads, and the others.
+    pub(super) fn split_led(&self, tenants: Vec<TenantId>) -> (Vec<TenantId>, Vec<TenantId>) {
+        let is_led = |tenant: &TenantId| self.leads(&self.inner.store.shard_for(*tenant, &[]));
+        tenants.into_iter().partition(is_led)
     }
 
     /// One turn of a tenant; `true` if it ended some sessions and has more to end.
@@ -114,14 +134,25 @@ impl Inbox {
             round.around = None;
             return Ok(());
         };
-        let around = shard.read(|rows| look_around(rows, position))?;
+        let look_for = match &self.inner.nodes {
+            None => Look::Online,
+            Some(_) => Look::Registered,
+        };
+        let around = shard.read(|rows| look_around(rows, look_for, position))?;
         for (tenant, due_ms) in around.dues {
             self.inner.due.note(tenant, due_ms);
         }
         for (tenant, due_ms) in around.wills_due {
             self.inner.wills_due.note(tenant, due_ms);
         }
-        self.release_all(&around.online, expired).await?;
+        if self.leads(&shard) {
+            let gone = around
+                .online
+                .into_iter()
+                .filter(|found| self.is_gone(found));
+            let gone: Vec<_> = gone.collect();
+            self.release_all(&gone, expired).await?;
+        }
         round.around = Some(match around.next {
             Some(position) => (*at, position),
             None => (*at + 1, Position::default()),
@@ -137,7 +168,14 @@ impl Inbox {
         };
         keys.sort_unstable();
         keys.dedup();
-        let released = self.release_all(&keys, expired).await;
+        let found: Result<Vec<_>, _> = keys.iter().map(|key| self.find_online(key)).collect();
+        let released = match found {
+            Ok(found) => {
+                let found: Vec<_> = found.into_iter().flatten().collect();
+                self.release_all(&found, expired).await
+            }
+            Err(error) => Err(error.into()),
+        };
         if released.is_err() {
             self.inner.abandoned.lock().extend(keys);
         }
@@ -149,11 +187,14 @@ impl Inbox {
     /// stand here twice.
     async fn release_all(
         &self,
-        keys: &[SessionKey],
+        found: &[FoundOnline],
         expired: &mut Expired,
     ) -> Result<(), SessionError> {
         let mut proposals = Vec::new();
-        for key in keys.iter().filter(|key| !self.has_owner(key)) {
+        for FoundOnline { key, registered } in found {
+            if self.has_owner(key) {
+                continue;
+            }
             // So many who wait for the client's turn will attach it: there is nothing to release.
             let Ok(turn) = self.inner.turns.enter(key).await else {
                 continue;
@@ -161,9 +202,17 @@ impl Inbox {
             if self.has_owner(key) {
                 continue;
             }
+            let registration = registered.map(|row| row.registration);
             let client = key.client();
             let shard = self.shard(key.tenant(), client);
-            let proposal = submit(&shard, key.tenant(), &Command::Release { client })?;
+            let proposal = submit(
+                &shard,
+                key.tenant(),
+                &Command::Release {
+                    client,
+                    registration,
+                },
+            )?;
             proposals.push((key, turn, proposal));
         }
         for (key, turn, proposal) in proposals {
@@ -172,6 +221,36 @@ impl Inbox {
             note_ended(key, Answer::decode(&answer).as_ref(), expired);
         }
         Ok(())
+    }
+
+    /// Whether nobody has a connection that was found.
+    fn is_gone(&self, found: &FoundOnline) -> bool {
+        let (Some(nodes), Some(row)) = (&self.inner.nodes, found.registered) else {
+            return !self.has_owner(&found.key);
+        };
+        if row.owner == nodes.own() {
+            return !self.has_owner(&found.key);
+        }
+        !nodes.is_live(found.key.tenant(), row.owner)
+    }
+
+    /// A client that may be online without an owner here; `None` if it is another node's.
+    fn find_online(&self, key: &SessionKey) -> Result<Option<FoundOnline>, ReadError> {
+        let registered = match &self.inner.nodes {
+            None => None,
+            Some(nodes) => {
+                let (tenant, client) = (key.tenant(), key.client());
+                let row = self.read(tenant, client, |rows| {
+                    query::registration(rows, tenant, client)
+                })?;
+                let Some(row) = row.filter(|row| row.owner == nodes.own()) else {
+                    return Ok(None);
+                };
+                Some(row)
+            }
+        };
+        let key = key.clone();
+        Ok(Some(FoundOnline { key, registered }))
     }
 
     fn has_owner(&self, key: &SessionKey) -> bool {

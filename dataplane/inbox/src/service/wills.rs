@@ -4,6 +4,7 @@ use tessera_shard::ReadError;
 use tessera_tenancy::TenantId;
 
 use super::Inbox;
+use super::expire::NOT_LED_PAUSE_MS;
 use super::owner::done;
 use crate::command::Command;
 use crate::error::SessionError;
@@ -24,7 +25,11 @@ impl Inbox {
     /// Takes the tenants that have wills due by `now_ms`, the longest due first. Each is the
     /// caller's now, until it says [`look_for_wills`](Self::look_for_wills).
     pub fn take_tenants_with_wills(&self, now_ms: u64) -> Vec<TenantId> {
-        self.inner.wills_due.take(now_ms)
+        let (led, others) = self.split_led(self.inner.wills_due.take(now_ms));
+        for tenant in others {
+            self.inner.wills_due.note(tenant, now_ms + NOT_LED_PAUSE_MS);
+        }
+        led
     }
 
     /// Up to so many of the tenant's wills that are due, the longest due first.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::keys::BlockId;
+use crate::registration::RegistrationRow;
 use crate::rows::{Presence, SessionRow, SubscriptionRow, TenantRow, body_in_block, decode_refs};
 use crate::run::Run;
 use crate::will::WillRow;
@@ -67,6 +68,9 @@ impl Seen {
                 assert!(self.finders.insert((client.to_vec(), Some(due_ms))));
             }
             Row::Online { client } => assert!(self.finders.insert((client.to_vec(), None))),
+            Row::Registration { .. } => {
+                RegistrationRow::decode(value).unwrap();
+            }
             Row::Will { client, number } => self.see_will(client, number, value),
             Row::WillDue {
                 due_ms,

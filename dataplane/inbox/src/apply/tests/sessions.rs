@@ -203,7 +203,13 @@ fn what_a_lost_owner_sent_is_taken_for_all() {
     let (a, _) = world.attach(tenant(1), "a", false);
     world.insert(&a, "m");
     assert!(matches!(
-        world.obey(tenant(1), &Command::Release { client: b"a" }),
+        world.obey(
+            tenant(1),
+            &Command::Release {
+                client: b"a",
+                registration: None
+            }
+        ),
         Answer::Ended { done: true, .. }
     ));
     let row = query::session(&world.rows, tenant(1), b"a")
@@ -211,7 +217,13 @@ fn what_a_lost_owner_sent_is_taken_for_all() {
         .unwrap();
     assert_eq!(row.sent_below, 1);
     assert_eq!(
-        world.obey(tenant(1), &Command::Release { client: b"a" }),
+        world.obey(
+            tenant(1),
+            &Command::Release {
+                client: b"a",
+                registration: None
+            }
+        ),
         Answer::Done
     );
     invariants::check(&world.rows);
@@ -328,6 +340,7 @@ fn owners_are_woken_and_ends_are_noted_once_readers_see_them() {
                 epoch: OwnerEpoch(a.epoch),
             },
             lane: None,
+            registration: None,
         },
     );
     let body = body("m", None);

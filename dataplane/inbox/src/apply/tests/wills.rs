@@ -48,6 +48,7 @@ impl World {
             create: kept == Kept::Stored,
             expiry_seconds: if kept == Kept::Stored { 10 } else { 0 },
             will,
+            owner: None,
         };
         let answer = self.obey(tenant(ACME), &Command::Attach(attach));
         invariants::check(&self.rows);
@@ -203,7 +204,10 @@ fn a_will_of_a_process_that_is_gone_waits_for_the_client_to_be_back() {
     for (kept, delay_seconds) in [(Kept::Stored, 0), (Kept::Stored, 3), (Kept::Not, 0)] {
         let mut world = World::new();
         world.attach_with_will("c", kept, false, delay_seconds, "bye");
-        let release = Command::Release { client: b"c" };
+        let release = Command::Release {
+            client: b"c",
+            registration: None,
+        };
         for _ in 0..2 {
             world.obey(tenant(ACME), &release);
             invariants::check(&world.rows);
@@ -225,7 +229,13 @@ fn a_will_of_a_process_that_is_gone_waits_for_the_client_to_be_back() {
 fn a_longer_delay_is_not_shortened_by_the_servers_going_away() {
     let mut world = World::new();
     world.attach_with_will("c", Kept::Stored, false, 8, "bye");
-    world.obey(tenant(ACME), &Command::Release { client: b"c" });
+    world.obey(
+        tenant(ACME),
+        &Command::Release {
+            client: b"c",
+            registration: None,
+        },
+    );
     assert_eq!(world.due_in(), Some(8_000));
     world.attach_again("c", Kept::Stored, true, None);
     assert_eq!(world.due_payloads(), ["bye"], "its session has ended");
@@ -291,7 +301,13 @@ fn a_will_of_one_tenant_is_not_anothers() {
     let mut world = World::new();
     let (outcome, number) = world.attach_with_will("c", Kept::Stored, false, 0, "bye");
     let beta = world.attach(tenant(2), "c", false).0;
-    world.obey(tenant(2), &Command::Release { client: b"c" });
+    world.obey(
+        tenant(2),
+        &Command::Release {
+            client: b"c",
+            registration: None,
+        },
+    );
     let forget = Command::ForgetWill {
         client: b"c",
         number,
