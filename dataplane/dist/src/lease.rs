@@ -18,9 +18,9 @@ const DRIFT_MARGIN: Duration = Duration::from_millis(500);
 /// What one shard's leader knows of node sessions. Times are of one monotonic clock.
 #[derive(Debug, Default)]
 pub(crate) struct Grants {
-    /// The term in which the shard is led here, and since when that is known.
-    led: Option<(u64, Duration)>,
-    /// When each was last answered.
+    /// The term in which the shard is led here.
+    led: Option<u64>,
+    /// When each was last answered, or was first seen.
     answered: BTreeMap<NodeSession, Duration>,
     /// Those that are being ended: no renewal any more.
     ending: BTreeSet<NodeSession>,
@@ -28,10 +28,10 @@ pub(crate) struct Grants {
 
 impl Grants {
     /// Called often: whether the shard is led here, and in which term. What an earlier leader granted
-    /// is not known, so that everything counts from the election on.
-    pub(crate) fn note_led(&mut self, term: Option<u64>, now: Duration) {
-        if self.led.map(|(led, _)| led) != term {
-            self.led = term.map(|term| (term, now));
+    /// is not known: every session is given a full lease from when it is first seen in the term.
+    pub(crate) fn note_led(&mut self, term: Option<u64>) {
+        if self.led != term {
+            self.led = term;
             self.answered.clear();
             // Ends of another term come to nothing.
             self.ending.clear();
@@ -40,8 +40,7 @@ impl Grants {
 
     /// A renewal is about to be answered; `false`: it is refused.
     pub(crate) fn grant(&mut self, session: NodeSession, term: u64, now: Duration) -> bool {
-        let is_led = self.led.is_some_and(|(led, _)| led == term);
-        let is_granted = is_led && !self.ending.contains(&session);
+        let is_granted = self.led == Some(term) && !self.ending.contains(&session);
         if is_granted {
             self.answered.insert(session, now);
         }
@@ -50,16 +49,17 @@ impl Grants {
 
     /// Of these sessions, those that nobody can hold any more: to be ended in the term that was noted.
     pub(crate) fn overdue(&mut self, live: &[NodeSession], now: Duration) -> Vec<NodeSession> {
-        let Some((_, since)) = self.led else {
+        if self.led.is_none() {
             return Vec::new();
-        };
+        }
         self.answered.retain(|session, _| live.contains(session));
         self.ending.retain(|session| live.contains(session));
-        let is_overdue = |session: &&NodeSession| {
-            let last = self.answered.get(session).copied().unwrap_or(since);
+        let mut is_overdue = |session: &NodeSession| {
+            let last = *self.answered.entry(*session).or_insert(now);
             now.saturating_sub(last) > LEASE + DRIFT_MARGIN
         };
-        let overdue: Vec<_> = live.iter().filter(is_overdue).copied().collect();
+        let live = live.iter().copied();
+        let overdue: Vec<_> = live.filter(|session| is_overdue(session)).collect();
         self.ending.extend(&overdue);
         overdue
     }
@@ -84,9 +84,10 @@ mod tests {
     #[test]
     fn a_session_is_overdue_once_its_lease_and_the_margin_have_passed() {
         let mut grants = Grants::default();
-        grants.note_led(Some(1), at(0));
-        assert!(grants.grant(session(1), 1, at(1_000)));
+        grants.note_led(Some(1));
         let live = [session(1), session(2)];
+        assert_eq!(grants.overdue(&live, at(0)), []);
+        assert!(grants.grant(session(1), 1, at(1_000)));
         assert_eq!(grants.overdue(&live, at(2_500)), []);
         assert_eq!(grants.overdue(&live, at(2_501)), [session(2)]);
         assert_eq!(grants.overdue(&live, at(3_500)), [session(2)]);
@@ -100,14 +101,26 @@ mod tests {
     fn a_new_leader_waits_for_a_full_lease_and_one_that_does_not_lead_ends_nothing() {
         let mut grants = Grants::default();
         assert_eq!(grants.overdue(&[session(1)], at(1_000_000)), []);
-        grants.note_led(Some(1), at(1_000_000));
+        grants.note_led(Some(1));
+        assert_eq!(grants.overdue(&[session(1)], at(1_000_000)), []);
         assert_eq!(grants.overdue(&[session(1)], at(1_002_500)), []);
         assert!(grants.grant(session(1), 1, at(1_002_500)));
-        grants.note_led(Some(2), at(1_002_600));
+        grants.note_led(Some(2));
+        assert_eq!(grants.overdue(&[session(1)], at(1_002_600)), []);
         assert_eq!(grants.overdue(&[session(1)], at(1_005_100)), []);
         assert_eq!(grants.overdue(&[session(1)], at(1_005_101)), [session(1)]);
-        grants.note_led(None, at(1_005_102));
+        grants.note_led(None);
         assert_eq!(grants.overdue(&[session(1)], at(9_000_000)), []);
+    }
+
+    #[test]
+    fn a_session_that_begins_under_an_old_leader_is_given_a_full_lease() {
+        let mut grants = Grants::default();
+        grants.note_led(Some(1));
+        assert_eq!(grants.overdue(&[], at(0)), []);
+        assert_eq!(grants.overdue(&[session(1)], at(60_000)), []);
+        assert_eq!(grants.overdue(&[session(1)], at(62_500)), []);
+        assert_eq!(grants.overdue(&[session(1)], at(62_501)), [session(1)]);
     }
 
     proptest! {
@@ -119,7 +132,8 @@ mod tests {
             until in 0..6_000_u64,
         ) {
             let (mut grants, mut now, mut held_until) = (Grants::default(), 0, 0);
-            grants.note_led(Some(1), at(0));
+            grants.note_led(Some(1));
+            prop_assert!(grants.overdue(&[session(1)], at(0)).is_empty());
             for (pause, way) in renewals {
                 let sent = now + pause;
                 now = sent + way;

@@ -83,7 +83,7 @@ impl Dist {
             let now = leases.began.elapsed();
             let mut grants = leases.grants.lock();
             let grants = grants.entry(shard.id()).or_default();
-            grants.note_led(term_led(&shard), now);
+            grants.note_led(term_led(&shard));
             if grants.grant(session, term, now) {
                 renewal.granted.push(shard.id());
             }
@@ -132,7 +132,7 @@ impl Dist {
         let (term, now) = (term_led(shard), leases.began.elapsed());
         let mut grants = leases.grants.lock();
         let grants = grants.entry(shard.id()).or_default();
-        grants.note_led(term, now);
+        grants.note_led(term);
         let overdue = grants.overdue(&shard.machine().nodes().live(), now);
         let in_term = |session| term.map(|term| (session, term));
         overdue.into_iter().filter_map(in_term).collect()

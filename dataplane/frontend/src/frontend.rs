@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tessera_config::{Config, ConfigChange, Listener};
 use tessera_dist::Dist;
 use tessera_inbox::Inbox;
@@ -13,6 +14,7 @@ use tessera_limits::Directory;
 use tessera_mqtt::DecodeLimits;
 use tessera_retain::Retain;
 use tessera_session::ServerLimits;
+use tessera_shard::Transport;
 use tessera_tenancy::{ServerKey, TenantId, TenantStatus};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +26,7 @@ use crate::keep_alive::{TICK, Wheel};
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::outbox::EndReason;
+use crate::peers::{self, Peers};
 use crate::registry::Registry;
 use crate::shared::{FilterLocks, Shared};
 use crate::tenants::Tenants;
@@ -47,6 +50,9 @@ pub struct Services {
     pub retain: Retain,
     /// The key under which device secrets are kept.
     pub server_key: ServerKey,
+    /// The way to the other front ends of a cluster, to their [`Frontend::handle_peer`]; `None` if
+    /// this one is alone.
+    pub peers: Option<Arc<dyn Transport>>,
 }
 
 /// How the front end is started.
@@ -89,12 +95,21 @@ impl Frontend {
             .spawn(listener::accept(Arc::clone(&shared), listener));
         shared.tasks.spawn(turn_wheel(Arc::clone(&shared)));
         shared.tasks.spawn(will::publish_due(Arc::clone(&shared)));
+        if let Some(peers) = shared.peers.clone() {
+            shared.tasks.spawn(peers::renew(Arc::clone(&shared), peers));
+            shared.tasks.spawn(peers::end_overdue(Arc::clone(&shared)));
+        }
         Ok(Self { shared, address })
     }
 
     /// Where devices connect.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Answers another front end's call.
+    pub async fn handle_peer(&self, request: Bytes) -> Bytes {
+        peers::handle(&self.shared, &request).await
     }
 
     /// What it counts.
@@ -140,6 +155,7 @@ fn assemble(services: Services, options: FrontendOptions) -> Shared {
         dist: services.dist,
         inbox: services.inbox,
         retain: services.retain,
+        peers: services.peers.map(Peers::new),
         session_limits: Arc::new(options.session_limits),
         decode_limits: options.decode_limits,
         methods: Arc::default(),

@@ -8,6 +8,7 @@
 //! - `outbox`: where publishers leave messages for one connection.
 //! - `local`, `tenants`, `registry`: what this node knows of its own connections. `drops`: what
 //!   did not reach them.
+//! - `peers`: the other front ends of a cluster.
 //! - `keep_alive`: one wheel for all of them. `will`: what is published when one is lost.
 //!
 //! # Invariants
@@ -37,6 +38,7 @@ mod listener;
 mod local;
 mod metrics;
 mod outbox;
+mod peers;
 mod registry;
 mod route;
 mod shared;
@@ -47,3 +49,4 @@ mod will;
 pub use drops::{DropReason, Drops};
 pub use frontend::{Frontend, FrontendOptions, Services, TenantLive};
 pub use metrics::{Counter, Gauge, Metrics};
+pub use peers::cluster_nodes;

@@ -50,6 +50,8 @@ pub(crate) enum EndReason {
     SlowReceiver,
     /// The process stops.
     ShuttingDown,
+    /// The cluster has not heard of this node for too long.
+    NodeLapsed,
 }
 
 impl EndReason {
@@ -62,6 +64,7 @@ impl EndReason {
             Self::TenantClosed => ReasonCode::AdministrativeAction,
             Self::SlowReceiver => ReasonCode::QuotaExceeded,
             Self::ShuttingDown => ReasonCode::ServerShuttingDown,
+            Self::NodeLapsed => ReasonCode::ServerBusy,
         }
     }
 
@@ -74,6 +77,7 @@ impl EndReason {
             Self::TenantClosed => "the tenant is suspended or deleted",
             Self::SlowReceiver => "messages were not taken in time",
             Self::ShuttingDown => "the server is shutting down",
+            Self::NodeLapsed => "this node was cut off from the others",
         }
     }
 }

@@ -8,17 +8,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tessera_dist::Receiver;
+use tessera_dist::{NodeSession, Receiver};
 use tessera_inbox::{
-    InsertOutcome, InsertRequest, LiveGrant, LiveOutcome, OverflowPolicy, PublishOrigin,
+    InsertOutcome, InsertRequest, LiveGrant, LiveOutcome, OverflowPolicy, OwnerNode, PublishOrigin,
     QueueBounds, Target,
 };
-use tessera_mqtt::{Message, Qos};
+use tessera_mqtt::{ClientId, Message, Qos};
 use tessera_retain::{PutOutcome, PutRequest, RetainBounds};
 use tessera_session::{Delivery, Grant};
 use tessera_tenancy::{PrincipalId, TenantId};
+use tokio::sync::oneshot;
 
+use crate::connection::hold;
 use crate::drops::{DropReason, TenantDrops};
+use crate::outbox::ConnectionId;
+use crate::peers::{Item, LinkError, Outcome};
 use crate::shared::Shared;
 use crate::targets::{Group, GroupMember, InboxTarget, LocalTarget, Spread, Targets};
 use crate::tenants::Tenant;
@@ -45,6 +49,12 @@ pub(crate) enum DurableError {
     /// A shard did not answer in time.
     #[error("not stored within {DURABLE_TIMEOUT:?}")]
     Timeout,
+    /// The other nodes have not heard of this one for too long: it does not know all receivers.
+    #[error("this node is cut off from the others")]
+    Lapsed,
+    /// Another node could not be told.
+    #[error(transparent)]
+    Link(#[from] LinkError),
 }
 
 /// Waits until one store has the message on disk.
@@ -64,6 +74,8 @@ pub(crate) struct Routed {
 pub(crate) struct Publication {
     pub(crate) message: Message,
     pub(crate) writer: PrincipalId,
+    /// Who says it.
+    pub(crate) client: ClientId,
     /// Set for QoS 2 of a persistent session.
     pub(crate) origin: Option<PublishOrigin>,
 }
@@ -71,10 +83,13 @@ pub(crate) struct Publication {
 /// Hands a message to everyone in `targets`, and to the retained store if RETAIN is set.
 pub(crate) fn route(
     shared: &Arc<Shared>,
-    tenant: &Tenant,
+    tenant: &Arc<Tenant>,
     publication: &Publication,
     targets: &Targets,
 ) -> Routed {
+    if !shared.dist.holds_lease(tenant.id) {
+        return lapsed(publication.message.qos);
+    }
     let mut walk = Walk {
         shared,
         tenant,
@@ -89,6 +104,9 @@ pub(crate) fn route(
     for target in &targets.inboxes {
         walk.inbox(target);
     }
+    for node in &targets.nodes {
+        walk.node(*node);
+    }
     for group in &targets.groups {
         walk.group(group);
     }
@@ -99,9 +117,19 @@ pub(crate) fn route(
     walk.routed
 }
 
+/// Nobody gets the message: not all who should are known.
+fn lapsed(qos: Qos) -> Routed {
+    let mut routed = Routed::default();
+    if qos > Qos::AtMostOnce {
+        let refused = std::future::ready(Err(DurableError::Lapsed));
+        routed.durable.push(Box::pin(refused));
+    }
+    routed
+}
+
 struct Walk<'a> {
     shared: &'a Arc<Shared>,
-    tenant: &'a Tenant,
+    tenant: &'a Arc<Tenant>,
     publication: &'a Publication,
     now: Duration,
     routed: Routed,
@@ -144,7 +172,8 @@ impl Walk<'_> {
             );
             return match outcome {
                 LiveOutcome::Delivered => true,
-                LiveOutcome::Offline | LiveOutcome::NoSubscription => false,
+                LiveOutcome::Offline => self.owner_elsewhere(target, retain),
+                LiveOutcome::NoSubscription => false,
             };
         }
         self.inboxes.push(Target {
@@ -157,6 +186,66 @@ impl Walk<'_> {
         true
     }
 
+    /// QoS 0 to a persistent session that is connected to another node. `false` if it is not.
+    fn owner_elsewhere(&self, target: &InboxTarget, retain: bool) -> bool {
+        let Some(session) = self.elsewhere(&target.client) else {
+            return false;
+        };
+        let item = Item::Owner {
+            message: (&self.publication.message).into(),
+            client: target.client.as_bytes().to_vec(),
+            incarnation: target.incarnation.0,
+            retain,
+            subscription_ids: target
+                .terms
+                .subscription_ids
+                .iter()
+                .map(|id| id.get())
+                .collect(),
+        };
+        self.link(session, item).is_ok()
+    }
+
+    /// The node that has a client's connection, if it is another one.
+    fn elsewhere(&self, client: &ClientId) -> Option<NodeSession> {
+        let owner = self.shared.inbox.owner_node(self.tenant.id, client);
+        let OwnerNode { node, number } = owner.ok()??;
+        let session = NodeSession { node, number };
+        (!self.tenant.is_own(session) && self.tenant.is_live(session)).then_some(session)
+    }
+
+    /// To the transient sessions of another node.
+    fn node(&mut self, session: NodeSession) {
+        let item = Item::Everybody((&self.publication.message).into());
+        match self.link(session, item) {
+            Ok(told) if self.publication.message.qos > Qos::AtMostOnce => {
+                self.routed.durable.push(Box::pin(async move {
+                    // If the link ended, this node does.
+                    let told = within_deadline(told).await?;
+                    // Its node session has ended if nobody is there: so have its sessions.
+                    match told {
+                        Outcome::Taken | Outcome::Nobody => Ok(()),
+                    }
+                }));
+            }
+            Ok(_) => {}
+            Err(error) => self.not_linked(error),
+        }
+    }
+
+    fn not_linked(&mut self, error: LinkError) {
+        if self.publication.message.qos > Qos::AtMostOnce {
+            let refused = std::future::ready(Err(error.into()));
+            self.routed.durable.push(Box::pin(refused));
+        } else {
+            self.tenant.drops.add(DropReason::OutboxFull, 1);
+        }
+    }
+
+    fn link(&self, to: NodeSession, item: Item) -> Result<oneshot::Receiver<Outcome>, LinkError> {
+        self.tenant.link(self.shared, to).send(item)
+    }
+
     /// One member takes the message: the next that is connected, or else the next that keeps it.
     fn group(&mut self, group: &Group) {
         let first = match group.spread {
@@ -167,8 +256,8 @@ impl Walk<'_> {
         // What an absent member keeps waits until it is back: those who are connected come first.
         for connected in [true, false] {
             for step in 0..members.len() {
-                let member = &members[first.wrapping_add(step) % members.len()];
-                if self.is_connected(member) == connected && self.give(member) {
+                let at = first.wrapping_add(step) % members.len();
+                if self.is_connected(&members[at]) == connected && self.give(group, at) {
                     return;
                 }
             }
@@ -177,19 +266,57 @@ impl Walk<'_> {
 
     fn is_connected(&self, member: &GroupMember) -> bool {
         match member {
-            GroupMember::Local(_) => true,
+            GroupMember::Local(_) | GroupMember::Remote(_) => true,
             GroupMember::Inbox(target) => {
                 self.shared.inbox.is_online(self.tenant.id, &target.client)
+                    || self.elsewhere(&target.client).is_some()
             }
         }
     }
 
     /// `false` if the member is gone.
-    fn give(&mut self, member: &GroupMember) -> bool {
-        match member {
+    fn give(&mut self, group: &Group, at: usize) -> bool {
+        match &group.members[at] {
             GroupMember::Local(target) => self.local(target),
             GroupMember::Inbox(target) => self.inbox(target),
+            GroupMember::Remote(session) => self.remote(group, at, *session),
         }
+    }
+
+    /// One of the members that another node has. If there is none any more, the next member here, or
+    /// of the next node.
+    fn remote(&mut self, group: &Group, at: usize, session: NodeSession) -> bool {
+        let item = Item::OneOf {
+            message: (&self.publication.message).into(),
+            filter: group.filter.to_string(),
+            publisher: self.publication.client.as_bytes().to_vec(),
+        };
+        let Ok(told) = self.link(session, item) else {
+            return false;
+        };
+        if self.publication.message.qos == Qos::AtMostOnce {
+            return true;
+        }
+        let others = Group {
+            members: others(&group.members, at),
+            filter: group.filter.clone(),
+            spread: group.spread,
+        };
+        let (shared, tenant) = (Arc::clone(self.shared), Arc::clone(self.tenant));
+        let publication = Publication {
+            message: Message {
+                retain: false,
+                ..self.publication.message.clone()
+            },
+            ..self.publication.clone()
+        };
+        self.routed.durable.push(Box::pin(async move {
+            match within_deadline(told).await? {
+                Outcome::Taken => Ok(()),
+                Outcome::Nobody => give_to_others(&shared, &tenant, &publication, others).await,
+            }
+        }));
+        true
     }
 
     fn insert(&mut self) {
@@ -231,6 +358,43 @@ impl Walk<'_> {
             }
         }));
     }
+}
+
+/// All but one, beginning behind it.
+fn others(members: &[GroupMember], at: usize) -> Vec<GroupMember> {
+    let (before, from) = members.split_at(at);
+    let behind = from.iter().skip(1);
+    behind.chain(before).cloned().collect()
+}
+
+/// The member that was asked is gone: the others are asked in turn.
+fn give_to_others<'a>(
+    shared: &'a Arc<Shared>,
+    tenant: &'a Arc<Tenant>,
+    publication: &'a Publication,
+    group: Group,
+) -> Pin<Box<dyn Future<Output = Result<(), DurableError>> + Send + 'a>> {
+    Box::pin(async move {
+        let targets = Targets {
+            groups: vec![Group {
+                spread: Spread::ByPublisher,
+                ..group
+            }],
+            ..Targets::default()
+        };
+        let routed = route(shared, tenant, publication, &targets);
+        hold(
+            shared,
+            &publication.message,
+            &routed.held,
+            ConnectionId::NOBODY,
+        )
+        .await;
+        for pending in routed.durable {
+            pending.await?;
+        }
+        Ok(())
+    })
 }
 
 impl LocalTarget {

@@ -23,6 +23,7 @@ use crate::drops::AllDrops;
 use crate::keep_alive::{Watched, Wheel};
 use crate::metrics::Metrics;
 use crate::outbox::{ConnectionId, EndReason, Outbox};
+use crate::peers::Peers;
 use crate::registry::Registry;
 use crate::route::dist_incarnation;
 use crate::tenants::{Tenant, Tenants};
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) dist: Dist,
     pub(crate) inbox: Inbox,
     pub(crate) retain: Retain,
+    /// The other front ends; `None` if this one is alone.
+    pub(crate) peers: Option<Peers>,
     pub(crate) authenticator: Authenticator,
     pub(crate) session_limits: Arc<ServerLimits>,
     pub(crate) decode_limits: DecodeLimits,

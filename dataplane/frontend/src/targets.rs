@@ -4,12 +4,12 @@
 //! generations of the tenant's routes and of its local members, both read before the match.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use tessera_dist::{Receiver, Route, SessionIncarnation};
+use tessera_dist::{NodeSession, Receiver, Route, SessionIncarnation};
 use tessera_mqtt::{ClientId, FilterSpec, Qos, SubscriptionId, TopicName};
 
 use crate::local::Member;
@@ -61,6 +61,8 @@ pub(crate) struct InboxTarget {
 pub(crate) enum GroupMember {
     Local(LocalTarget),
     Inbox(InboxTarget),
+    /// The members that another node has.
+    Remote(NodeSession),
 }
 
 /// Who receives a topic's messages.
@@ -68,13 +70,16 @@ pub(crate) enum GroupMember {
 pub(crate) struct Targets {
     pub(crate) local: Vec<LocalTarget>,
     pub(crate) inboxes: Vec<InboxTarget>,
+    /// Other nodes with transient sessions.
+    pub(crate) nodes: Vec<NodeSession>,
     /// One member of each receives a message.
     pub(crate) groups: Vec<Group>,
 }
 
 /// The members of a shared subscription.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Group {
+    pub(crate) filter: FilterSpec,
     pub(crate) members: Vec<GroupMember>,
     pub(crate) spread: Spread,
 }
@@ -101,7 +106,7 @@ impl Targets {
     pub(crate) fn resolve(tenant: &Tenant, topic: &TopicName, origin: &Origin) -> Self {
         let mut collector = Collector {
             tenant,
-            origin,
+            origin: Some(origin),
             found: Found::default(),
         };
         tenant
@@ -113,7 +118,41 @@ impl Targets {
 
     /// Whether anybody receives.
     pub(crate) fn is_empty(&self) -> bool {
-        self.local.is_empty() && self.inboxes.is_empty() && self.groups.is_empty()
+        self.local.is_empty()
+            && self.inboxes.is_empty()
+            && self.nodes.is_empty()
+            && self.groups.is_empty()
+    }
+
+    /// This node's transient sessions that a message of another node's publisher is for.
+    pub(crate) fn of_members(tenant: &Tenant, topic: &TopicName) -> Vec<LocalTarget> {
+        let mut collector = Collector {
+            tenant,
+            origin: None,
+            found: Found::default(),
+        };
+        let routes = tenant.routes.snapshot();
+        routes.for_each_match(topic, &mut |route| match &route.receiver {
+            Receiver::Transient(session)
+                if tenant.is_own(*session) && route.filter.share.is_none() =>
+            {
+                collector.add_local(route);
+            }
+            Receiver::Transient(_) | Receiver::Persistent { .. } => {}
+        });
+        collector.found.local.into_values().collect()
+    }
+
+    /// This node's transient members of one filter.
+    pub(crate) fn of_filter(tenant: &Tenant, filter: &FilterSpec) -> Vec<LocalTarget> {
+        let mut members = Vec::new();
+        tenant.local.for_each(filter, |member| {
+            members.push(LocalTarget {
+                terms: terms_of(member),
+                ..local_target(member)
+            });
+        });
+        members
     }
 }
 
@@ -121,6 +160,7 @@ impl Targets {
 struct Found {
     local: HashMap<ConnectionId, LocalTarget>,
     inboxes: HashMap<ClientId, InboxTarget>,
+    nodes: BTreeSet<NodeSession>,
     groups: HashMap<FilterSpec, Vec<GroupMember>>,
 }
 
@@ -130,25 +170,28 @@ impl Found {
         Targets {
             local: self.local.into_values().collect(),
             inboxes: self.inboxes.into_values().collect(),
+            nodes: self.nodes.into_iter().collect(),
             groups: groups
                 .filter(|(_, members)| !members.is_empty())
-                .map(|(filter, members)| Group::new(&filter, members, origin))
+                .map(|(filter, members)| Group::new(filter, members, origin))
                 .collect(),
         }
     }
 }
 
 impl Group {
-    fn new(filter: &FilterSpec, mut members: Vec<GroupMember>, origin: &Origin) -> Self {
+    fn new(filter: FilterSpec, mut members: Vec<GroupMember>, origin: &Origin) -> Self {
         let ordered = filter.share.as_ref().is_some_and(|share| share.ordered);
         if !ordered {
             return Self {
+                filter,
                 members,
                 spread: Spread::InTurns,
             };
         }
         members.sort_by_cached_key(|member| Reverse(member.preference_of(&origin.client)));
         Self {
+            filter,
             members,
             spread: Spread::ByPublisher,
         }
@@ -163,6 +206,7 @@ impl GroupMember {
         match self {
             Self::Local(target) => target.outbox.id().hash(&mut hasher),
             Self::Inbox(target) => target.client.as_bytes().hash(&mut hasher),
+            Self::Remote(session) => session.hash(&mut hasher),
         }
         hasher.finish()
     }
@@ -170,15 +214,16 @@ impl GroupMember {
 
 struct Collector<'a> {
     tenant: &'a Tenant,
-    origin: &'a Origin,
+    /// `None`: somebody of another node.
+    origin: Option<&'a Origin>,
     found: Found,
 }
 
 impl Collector<'_> {
     fn add(&mut self, route: &Route) {
         match &route.receiver {
-            // A route of another node's session belongs to that node's front end.
-            Receiver::Transient(_session) => self.add_local(route),
+            Receiver::Transient(session) if self.tenant.is_own(*session) => self.add_local(route),
+            Receiver::Transient(session) => self.add_node(route, *session),
             Receiver::Persistent {
                 client,
                 incarnation,
@@ -195,7 +240,8 @@ impl Collector<'_> {
             found,
         } = self;
         tenant.local.for_each(&route.filter, |member| {
-            if member.options.no_local && member.outbox.id() == origin.connection {
+            let is_own = origin.is_some_and(|origin| member.outbox.id() == origin.connection);
+            if member.options.no_local && is_own {
                 return;
             }
             if route.filter.share.is_some() {
@@ -219,9 +265,23 @@ impl Collector<'_> {
         });
     }
 
+    /// The front end of another node knows whom of its own the message is for.
+    fn add_node(&mut self, route: &Route, session: NodeSession) {
+        if !self.tenant.is_live(session) {
+            return;
+        }
+        if route.filter.share.is_none() {
+            self.found.nodes.insert(session);
+            return;
+        }
+        let group = self.found.groups.entry(route.filter.clone()).or_default();
+        group.push(GroupMember::Remote(session));
+    }
+
     fn add_inbox(&mut self, route: &Route, client: &ClientId, incarnation: SessionIncarnation) {
         let options = &route.options;
-        if options.no_local && *client == self.origin.client {
+        let is_own = self.origin.is_some_and(|origin| *client == origin.client);
+        if options.no_local && is_own {
             return;
         }
         let empty = InboxTarget {
@@ -282,6 +342,7 @@ struct Entry {
     topic: TopicName,
     routes_generation: u64,
     local_generation: u64,
+    sessions_generation: u64,
     targets: Arc<Targets>,
 }
 
@@ -295,9 +356,11 @@ impl Memo {
     ) -> Arc<Targets> {
         let routes_generation = tenant.routes.generation();
         let local_generation = tenant.local.generation();
+        let sessions_generation = tenant.sessions_generation();
         if let Some(entry) = &self.entry
             && entry.routes_generation == routes_generation
             && entry.local_generation == local_generation
+            && entry.sessions_generation == sessions_generation
             && entry.topic == *topic
         {
             return Arc::clone(&entry.targets);
@@ -309,6 +372,7 @@ impl Memo {
             topic,
             routes_generation,
             local_generation,
+            sessions_generation,
             targets: Arc::clone(&targets),
         });
         targets

@@ -1,16 +1,18 @@
 //! What this node keeps in memory for a tenant while it has connections here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tessera_dist::{Dist, LoadError, TenantRoutes};
+use tessera_dist::{Dist, LoadError, NodeSession, TenantRoutes};
 use tessera_limits::TenantLimits;
 use tessera_tenancy::TenantId;
 
 use crate::drops::{AllDrops, TenantDrops};
 use crate::local::LocalRoutes;
+use crate::peers::{Lanes, Link};
+use crate::shared::Shared;
 
 /// One tenant's part of the front end. Dropped with its last connection.
 #[derive(Debug)]
@@ -20,6 +22,11 @@ pub(crate) struct Tenant {
     pub(crate) routes: Arc<TenantRoutes>,
     pub(crate) local: LocalRoutes,
     pub(crate) drops: Arc<TenantDrops>,
+    /// What came from other nodes.
+    pub(crate) lanes: Lanes,
+    /// What goes to other nodes.
+    links: Mutex<BTreeMap<NodeSession, Arc<Link>>>,
+    dist: Dist,
     share_turn: AtomicUsize,
 }
 
@@ -27,6 +34,33 @@ impl Tenant {
     /// Whose turn it is in a shared subscription.
     pub(crate) fn next_share_turn(&self) -> usize {
         self.share_turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether a node session is this front end's own.
+    pub(crate) fn is_own(&self, session: NodeSession) -> bool {
+        session == self.dist.node_session()
+    }
+
+    /// Whether a node session has not ended.
+    pub(crate) fn is_live(&self, session: NodeSession) -> bool {
+        self.dist.is_live(self.id, session)
+    }
+
+    /// Changes with what [`is_live`](Self::is_live) says.
+    pub(crate) fn sessions_generation(&self) -> u64 {
+        self.dist.sessions_generation()
+    }
+
+    /// The way to the connections of another front end.
+    pub(crate) fn link(&self, shared: &Arc<Shared>, to: NodeSession) -> Arc<Link> {
+        let mut links = self.links.lock();
+        if let Some(link) = links.get(&to) {
+            return Arc::clone(link);
+        }
+        links.retain(|session, _| self.is_live(*session));
+        let link = Arc::new(Link::begin(shared, self.id, to));
+        links.insert(to, Arc::clone(&link));
+        link
     }
 }
 
@@ -60,10 +94,24 @@ impl Tenants {
             routes,
             local: LocalRoutes::default(),
             drops: drops.ensure(id),
+            lanes: Lanes::default(),
+            links: Mutex::default(),
+            dist: dist.clone(),
             share_turn: AtomicUsize::new(0),
         });
         known.insert(id, Arc::downgrade(&tenant));
         Ok(tenant)
+    }
+
+    /// The tenant's part, if it has connections here.
+    pub(crate) fn known(&self, id: TenantId) -> Option<Arc<Tenant>> {
+        self.known.lock().get(&id).and_then(Weak::upgrade)
+    }
+
+    /// Whether nobody is connected.
+    pub(crate) fn is_empty(&self) -> bool {
+        let known = self.known.lock();
+        known.values().all(|tenant| tenant.strong_count() == 0)
     }
 
     fn live(&self, id: TenantId, limits: &Arc<TenantLimits>) -> Option<Arc<Tenant>> {

@@ -131,6 +131,7 @@ async fn deliver(shared: &Arc<Shared>, will: &DueWill) -> Result<(), DurableErro
     let publication = Publication {
         message: will.message.clone(),
         writer: will.writer,
+        client: will.client.clone(),
         origin: Some(will.origin()),
     };
     let routed = route(shared, &tenant, &publication, &targets);

@@ -32,6 +32,9 @@ pub(crate) const BLOCK_BYTES_MAX: usize = 8 * 1024;
 /// repeat after it (protocols D).
 pub(crate) const SPAN_MAX: u64 = 65_535;
 
+/// Where a target's `sent_below` would stand: the node that inserts does not have its connection.
+pub(crate) const SENT_UNKNOWN: u64 = u64::MAX;
+
 /// Wills of one client that are stored at once: one of a live connection, the others on their way out.
 pub(crate) const WILLS_MAX: usize = 16;
 

@@ -134,7 +134,8 @@ pub(crate) struct InsertTarget<'a> {
     pub(crate) client: &'a [u8],
     pub(crate) incarnation: u64,
     pub(crate) delivery: Delivery,
-    /// What the owner's process knows to be unsent from here on; 0 if it knows nothing.
+    /// What the owner's process knows to be unsent from here on; 0 if nobody is connected,
+    /// [`SENT_UNKNOWN`](crate::bounds::SENT_UNKNOWN) if perhaps at another node.
     pub(crate) sent_below: u64,
 }
 
@@ -213,32 +214,11 @@ impl<'a> Command<'a> {
                 expiry_seconds,
                 sent_below,
                 will,
-            } => {
-                match will {
-                    WillEnd::Dropped => out.byte(kind::DETACH),
-                    WillEnd::Published | WillEnd::PublishedUnlessBack => {
-                        out.byte(kind::DETACH_WITH_WILL).byte(will_end_byte(*will))
-                    }
-                };
-                fence.write(out);
-                out.flag(expiry_seconds.is_some())
-                    .word(expiry_seconds.unwrap_or_default());
-                out.number(*sent_below);
-            }
+            } => write_detach(out, *fence, *expiry_seconds, *sent_below, *will),
             Self::Release {
                 client,
-                registration: None,
-            } => {
-                out.byte(kind::RELEASE).name(client);
-            }
-            Self::Release {
-                client,
-                registration: Some(registration),
-            } => {
-                out.byte(kind::RELEASE_REGISTERED)
-                    .name(client)
-                    .number(*registration);
-            }
+                registration,
+            } => write_release(out, client, *registration),
             Self::Leave {
                 client,
                 registration,
@@ -303,6 +283,35 @@ impl<'a> Command<'a> {
             }
         }
     }
+}
+
+fn write_detach(
+    out: &mut Writer,
+    fence: Fence<'_>,
+    expiry_seconds: Option<u32>,
+    sent_below: u64,
+    will: WillEnd,
+) {
+    match will {
+        WillEnd::Dropped => out.byte(kind::DETACH),
+        WillEnd::Published | WillEnd::PublishedUnlessBack => {
+            out.byte(kind::DETACH_WITH_WILL).byte(will_end_byte(will))
+        }
+    };
+    fence.write(out);
+    out.flag(expiry_seconds.is_some())
+        .word(expiry_seconds.unwrap_or_default());
+    out.number(sent_below);
+}
+
+fn write_release(out: &mut Writer, client: &[u8], registration: Option<u64>) {
+    match registration {
+        None => out.byte(kind::RELEASE).name(client),
+        Some(registration) => out
+            .byte(kind::RELEASE_REGISTERED)
+            .name(client)
+            .number(registration),
+    };
 }
 
 fn read_fields<'a>(kind: u8, reader: &mut Reader<'a>) -> Option<Command<'a>> {

@@ -156,6 +156,7 @@ impl Node {
             inbox: self.inbox.clone(),
             retain: self.retain.clone(),
             server_key: options.server_key.clone(),
+            peers: None,
         };
         let address = options.mqtt_listen;
         let frontend_options = FrontendOptions {

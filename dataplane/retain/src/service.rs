@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tessera_mqtt::{TopicFilter, TopicName};
 use tessera_shard::{
-    Engine, OpenError, Proposal, ProposeError, ReadError, Scope, Shard, Store, StoreKind,
+    Engine, OpenError, Proposal, ProposeError, ReadError, Scope, Shard, ShardId, Store, StoreKind,
 };
 use tessera_tenancy::TenantId;
 
@@ -45,22 +45,45 @@ pub struct Retain {
     store: Store<Machine>,
     due: Arc<DueTenants>,
     round: Arc<tokio::sync::Mutex<Round>>,
+    /// Several nodes have replicas: whoever leads a shard expires its messages.
+    has_peers: bool,
 }
 
 impl Retain {
     /// Opens the store; on return this node leads every shard of it.
     pub async fn open(engine: &Engine, options: RetainOptions) -> Result<Self, OpenError> {
         let due = Arc::new(DueTenants::default());
-        let machines_due = Arc::clone(&due);
-        let make = move |_| Machine::new(Arc::clone(&machines_due));
         let store = engine
-            .open_store(StoreKind::Retain, options.ranges, make)
+            .open_store(StoreKind::Retain, options.ranges, maker(&due))
             .await?;
-        Ok(Self {
+        Ok(Self::new(store, due, false))
+    }
+
+    /// Opens the store of one of several nodes, with the replicas that it has; the ranges were made
+    /// by [`Engine::init_store`].
+    pub async fn join(engine: &Engine) -> Result<Self, OpenError> {
+        let due = Arc::new(DueTenants::default());
+        let store = engine.join_store(StoreKind::Retain, maker(&due)).await?;
+        Ok(Self::new(store, due, true))
+    }
+
+    fn new(store: Store<Machine>, due: Arc<DueTenants>, has_peers: bool) -> Self {
+        Self {
             store,
             due,
             round: Arc::default(),
-        })
+            has_peers,
+        }
+    }
+
+    /// Returns once this node shows everything that was committed for the tenant before the call.
+    /// At once if it is alone: then it shows what it has committed.
+    pub async fn catch_up(&self, tenant: TenantId) -> Result<(), ReadError> {
+        if !self.has_peers {
+            return Ok(());
+        }
+        let shard = self.store.shard_for(tenant, &message_key_rest(&[]));
+        shard.read_linearizable(|_rows| Ok(())).await
     }
 
     /// Puts a message, or the clearing of its topic if its payload is empty, in line, in the order of
@@ -126,6 +149,11 @@ impl Retain {
         let shard = self.store.shard_for(tenant, &message_key_rest(&[]));
         shard.read(|rows| query::figures(rows, tenant))
     }
+}
+
+fn maker(due: &Arc<DueTenants>) -> impl Fn(ShardId) -> Machine + Send + Sync + 'static {
+    let due = Arc::clone(due);
+    move |_shard| Machine::new(Arc::clone(&due))
 }
 
 fn submit(

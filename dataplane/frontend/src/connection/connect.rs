@@ -24,6 +24,7 @@ use crate::authenticate::{AuthenticationError, Identity};
 use crate::buffers;
 use crate::outbox::{EndReason, OUTBOX_BYTES_MAX, Outbox, QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX};
 use crate::registry::Entry;
+use crate::route::DurableError;
 use crate::shared::WatchedOutbox;
 use crate::targets::{Memo, Origin};
 
@@ -102,6 +103,9 @@ impl Connection {
             .limits
             .tenant(identity.tenant)
             .ok_or_else(not_authorized)?;
+        if !self.shared.dist.holds_lease(identity.tenant) {
+            return Err(unavailable(&DurableError::Lapsed));
+        }
         let assigned = request.client_id.is_none();
         let client = match &request.client_id {
             Some(client) => client.clone(),
@@ -226,9 +230,10 @@ impl Connection {
                 AttachError::Contended { .. } => {
                     Refusal::new(ReasonCode::ServerBusy, error.to_string())
                 }
-                AttachError::Propose(_) | AttachError::Read(_) | AttachError::Answer => {
-                    unavailable(&error)
-                }
+                AttachError::FormerOwner { .. }
+                | AttachError::Propose(_)
+                | AttachError::Read(_)
+                | AttachError::Answer => unavailable(&error),
             })
     }
 

@@ -98,6 +98,7 @@ impl Connection {
         let publication = Publication {
             message: publish.message,
             writer: identity.principal,
+            client: publisher.client.clone(),
             origin,
         };
         let routed = route(&self.shared, tenant, &publication, &targets);
@@ -198,7 +199,10 @@ impl Session {
 fn refusal_of(error: &DurableError) -> PublishOutcome {
     let code = match error {
         DurableError::RetainedFull => ReasonCode::QuotaExceeded,
-        DurableError::Store(_) | DurableError::Timeout => ReasonCode::UnspecifiedError,
+        DurableError::Link(_) => ReasonCode::QuotaExceeded,
+        DurableError::Store(_) | DurableError::Timeout | DurableError::Lapsed => {
+            ReasonCode::UnspecifiedError
+        }
     };
     PublishOutcome::refused(code, error.to_string())
 }

@@ -14,6 +14,7 @@ use tessera_retain::{MatchCursor, RetainedMessage};
 use tessera_session::{
     Grant, SubscribeEntry, SubscribeOutcome, SubscribeRequest, UnsubscribeRequest, sends_retained,
 };
+use tessera_tenancy::TenantId;
 
 use super::session::Session;
 use super::{Connection, End};
@@ -62,6 +63,14 @@ impl Connection {
                 .await;
             outcomes.push(outcome);
         }
+        let tenant = session.tenant.id;
+        let shown = self.shared.show_everywhere(tenant).await;
+        if let Err(error) = shown {
+            tracing::warn!(%tenant, %error, "subscription not acknowledged");
+            for outcome in &mut outcomes {
+                *outcome = outcome.and(Err(ReasonCode::UnspecifiedError));
+            }
+        }
         let out = &mut self.unwritten;
         self.inbound
             .write_suback(request.token, &outcomes, None, out)?;
@@ -79,9 +88,26 @@ impl Connection {
                 Err(code) => *code,
             });
         }
+        let tenant = session.tenant.id;
+        let shown = self.shared.catch_up_everywhere(tenant).await;
+        if let Err(error) = shown {
+            tracing::warn!(%tenant, %error, "removal not acknowledged");
+            codes.fill(ReasonCode::UnspecifiedError);
+        }
         self.inbound
             .write_unsuback(request.token, &codes, None, &mut self.unwritten);
         Ok(())
+    }
+}
+
+impl Shared {
+    /// Before a SUBACK, among several nodes: all of them know the routes, and this one the retained
+    /// messages.
+    async fn show_everywhere(self: &Arc<Self>, tenant: TenantId) -> Result<(), String> {
+        let shown = self.catch_up_everywhere(tenant).await;
+        shown.map_err(|error| error.to_string())?;
+        let caught_up = self.retain.catch_up(tenant).await;
+        caught_up.map_err(|error| error.to_string())
     }
 }
 
@@ -378,7 +404,7 @@ impl Replay {
 
 impl ReplayOf {
     /// Reads the next page. `false` if the store could not be read.
-    fn read_page(&mut self, shared: &Shared, tenant: tessera_tenancy::TenantId) -> bool {
+    fn read_page(&mut self, shared: &Shared, tenant: TenantId) -> bool {
         let now = Clock::unix_ms();
         let filter = &self.filter.filter;
         match shared

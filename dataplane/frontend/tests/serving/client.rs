@@ -194,6 +194,39 @@ impl Device {
         self.stream.write_all(&out).await.unwrap();
     }
 
+    /// CONNECT; whether it was accepted. The connection may be closed meanwhile.
+    pub(crate) async fn try_hello(&mut self, hello: &Hello) -> bool {
+        self.speak(hello.version);
+        self.send(&Packet::Connect(Box::new(hello.packet()))).await;
+        match self.next_or_end().await {
+            Some(Packet::ConnAck(answer)) => answer.reason == ReasonCode::Success,
+            Some(_) | None => false,
+        }
+    }
+
+    /// Whether the server still answers here.
+    pub(crate) async fn is_served(&mut self) -> bool {
+        let mut out = BytesMut::new();
+        encode(&Packet::PingReq, self.version, &mut out).unwrap();
+        if self.stream.write_all(&out).await.is_err() {
+            return false;
+        }
+        loop {
+            match self.next_or_end().await {
+                Some(Packet::PingResp) => return true,
+                Some(Packet::Disconnect(_)) | None => return false,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Sends a message and waits for nothing.
+    pub(crate) async fn send_publish(&mut self, message: Message) {
+        let packet_id = (message.qos > Qos::AtMostOnce).then(|| id(80));
+        self.send(&Packet::Publish(Publish::new(message, packet_id)))
+            .await;
+    }
+
     /// The next packet.
     pub(crate) async fn next(&mut self) -> Packet {
         self.next_or_end()

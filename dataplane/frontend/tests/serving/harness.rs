@@ -25,7 +25,7 @@ use crate::client::{Device, Hello};
 
 const NONCE: &str = "0123456789abcdef0123456789abcdef";
 const TIMELINE: TimelineId = TimelineId::from_bytes([9; 16]);
-const SERVER_KEY: ServerKey = ServerKey::from_bytes([1; 32]);
+pub(crate) const SERVER_KEY: ServerKey = ServerKey::from_bytes([1; 32]);
 
 /// A tenant's number in a test.
 pub(crate) const ACME: u8 = 1;
@@ -43,7 +43,8 @@ pub(crate) struct Harness {
     held: Weak<MemoryDisk>,
 }
 
-struct Push {
+/// The stream of configuration that a node gets.
+pub(crate) struct Push {
     stream: PushStream,
     key: FrameKey,
     number: AtomicU64,
@@ -128,6 +129,7 @@ impl Harness {
                 .await
                 .unwrap(),
             server_key: SERVER_KEY,
+            peers: None,
         };
         let options = FrontendOptions {
             mqtt_listen: "127.0.0.1:0".parse().unwrap(),
@@ -135,15 +137,7 @@ impl Harness {
             decode_limits: DecodeLimits::default(),
         };
         let frontend = Frontend::start(services, options).unwrap();
-        let key = FrameKey::from_bytes([2; 32]);
-        let stream = PushStream::new(&config, key.clone(), NONCE);
-        let push = Push {
-            stream,
-            key,
-            number: AtomicU64::new(0),
-            revision: 10,
-        };
-        let push = parking_lot::Mutex::new(push);
+        let push = parking_lot::Mutex::new(Push::begin(&config));
         Self {
             frontend,
             engine,
@@ -157,40 +151,12 @@ impl Harness {
     }
 
     fn snapshot(&self) {
-        let changes = [ACME, BETA].into_iter().flat_map(|tenant| {
-            let credentials = ["one", "two"].map(|name| credential(tenant, name));
-            std::iter::once(set_tenant(tenant, free())).chain(credentials)
-        });
-        let revision = Revision(10);
-        let changes = changes
-            .map(|(tenant, body)| Change {
-                revision,
-                tenant,
-                body,
-            })
-            .collect();
-        let mut push = self.push.lock();
-        push.send(Frame::Hello {
-            timeline: TIMELINE,
-            head: revision,
-        });
-        push.send(Frame::SnapshotBegin { revision });
-        push.send(Frame::Changes { changes });
-        push.send(Frame::SnapshotEnd { revision });
+        self.push.lock().snapshot();
     }
 
     /// One more change, in force when this returns.
     pub(crate) fn change(&self, (tenant, body): (TenantId, ChangeBody)) {
-        let mut push = self.push.lock();
-        push.revision += 1;
-        let change = Change {
-            revision: Revision(push.revision),
-            tenant,
-            body,
-        };
-        push.send(Frame::Changes {
-            changes: vec![change],
-        });
+        self.push.lock().change((tenant, body));
     }
 
     /// Tenant `acme` may publish as fast as it can.
@@ -222,6 +188,52 @@ impl Harness {
 }
 
 impl Push {
+    pub(crate) fn begin(config: &Config) -> Self {
+        let key = FrameKey::from_bytes([2; 32]);
+        Self {
+            stream: PushStream::new(config, key.clone(), NONCE),
+            key,
+            number: AtomicU64::new(0),
+            revision: 10,
+        }
+    }
+
+    /// Tenants `acme` and `beta`, each with credentials `one` and `two`, on plan `free`.
+    pub(crate) fn snapshot(&mut self) {
+        let changes = [ACME, BETA].into_iter().flat_map(|tenant| {
+            let credentials = ["one", "two"].map(|name| credential(tenant, name));
+            std::iter::once(set_tenant(tenant, free())).chain(credentials)
+        });
+        let revision = Revision(10);
+        let changes = changes
+            .map(|(tenant, body)| Change {
+                revision,
+                tenant,
+                body,
+            })
+            .collect();
+        self.send(Frame::Hello {
+            timeline: TIMELINE,
+            head: revision,
+        });
+        self.send(Frame::SnapshotBegin { revision });
+        self.send(Frame::Changes { changes });
+        self.send(Frame::SnapshotEnd { revision });
+    }
+
+    /// One more change.
+    pub(crate) fn change(&mut self, (tenant, body): (TenantId, ChangeBody)) {
+        self.revision += 1;
+        let change = Change {
+            revision: Revision(self.revision),
+            tenant,
+            body,
+        };
+        self.send(Frame::Changes {
+            changes: vec![change],
+        });
+    }
+
     fn send(&mut self, frame: Frame) {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let envelope = PushEnvelope {
@@ -318,7 +330,7 @@ fn secret(tenant: u8, name: &str) -> GeneratedSecret {
 }
 
 /// Far apart, so that the two are in different ranges of every store.
-fn tenant_id(tenant: u8) -> TenantId {
+pub(crate) fn tenant_id(tenant: u8) -> TenantId {
     TenantId::from_bytes([tenant.wrapping_mul(100); 16])
 }
 
@@ -326,7 +338,7 @@ fn slug(tenant: u8) -> &'static str {
     if tenant == ACME { "acme" } else { "beta" }
 }
 
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     u64::try_from(since.as_millis()).unwrap()
 }

@@ -13,6 +13,7 @@
 mod client;
 mod harness;
 
+mod cluster;
 mod crossing;
 mod isolation;
 mod lifetimes;

@@ -7,11 +7,11 @@ use super::overflow::{Room, make_room};
 use super::publish::{advance, progress_of, publisher_of};
 use crate::answer::Answer;
 use crate::body::is_expired_at_birth;
-use crate::bounds::{OVERFLOW_ROWS_MAX, TARGETS_MAX};
+use crate::bounds::{OVERFLOW_ROWS_MAX, SENT_UNKNOWN, SPAN_MAX, TARGETS_MAX};
 use crate::command::{Insert, InsertTarget, Origin};
 use crate::keys::Row;
 use crate::queue::{InsertOutcome, OverflowPolicy};
-use crate::rows::{Progress, SessionRow};
+use crate::rows::{Presence, Progress, SessionRow};
 use crate::run::{Reference, RunBytes};
 
 /// Stores one message for each target: its body once, in each queue a reference.
@@ -115,8 +115,17 @@ impl Inserting<'_> {
                 stored: false,
             });
         }
-        row.sent_below = row.sent_below.max(target.sent_below.min(row.next));
+        let sent_below = match target.sent_below {
+            SENT_UNKNOWN => row.sent_below,
+            known => row.sent_below.max(known.min(row.next)),
+        };
+        row.sent_below = sent_below;
+        if target.sent_below == SENT_UNKNOWN && row.presence == Presence::Online {
+            // What is dropped may be on its way to the client: anything that a window can span.
+            row.sent_below = row.next.min(row.cursor.saturating_add(SPAN_MAX));
+        }
         let dropped = make_room(change, target.client, &mut row, &room, &mut self.rows_left)?;
+        row.sent_below = sent_below;
         let stored = room.fits(&row);
         if stored {
             self.append(change, target, &mut row)?;

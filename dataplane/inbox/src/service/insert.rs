@@ -11,7 +11,7 @@ use super::Inbox;
 use crate::answer::Answer;
 use crate::apply::Machine;
 use crate::body::encode_body;
-use crate::bounds::{PACKET_IDS_MAX, TARGETS_MAX};
+use crate::bounds::{PACKET_IDS_MAX, SENT_UNKNOWN, TARGETS_MAX};
 use crate::command::{Command, Insert, InsertTarget, Origin};
 use crate::error::InsertError;
 use crate::queue::{InsertOutcome, InsertRequest, SUBSCRIPTION_IDS_MAX, Target};
@@ -115,6 +115,10 @@ impl Inbox {
     }
 
     fn target<'a>(&self, tenant: TenantId, target: &'a Target) -> InsertTarget<'a> {
+        let unowned = match &self.inner.nodes {
+            None => 0,
+            Some(_) => SENT_UNKNOWN,
+        };
         let client = target.client.as_bytes();
         let sent_below = self.inner.registry.with(tenant, client, |registered| {
             let ours = registered.ownership.incarnation == target.incarnation;
@@ -129,7 +133,7 @@ impl Inbox {
                 retain: target.retain,
                 subscription_ids: target.subscription_ids.clone(),
             },
-            sent_below: sent_below.unwrap_or_default(),
+            sent_below: sent_below.unwrap_or(unowned),
         }
     }
 }

@@ -13,6 +13,10 @@ use crate::query::{first_due, look_around};
 /// Tenants that one step serves, with one command each.
 const TENANTS_PER_STEP: usize = 16;
 
+/// How long a tenant whose shard another node leads is left to that node before this one looks again
+/// who does.
+const NOT_LED_PAUSE_MS: u64 = 1_000;
+
 /// What is left of the round.
 #[derive(Debug)]
 pub(super) struct Round {
@@ -46,6 +50,10 @@ impl Retain {
             let Some(tenant) = round.tenants.pop_front() else {
                 break;
             };
+            if !self.leads(tenant) {
+                self.due.note(tenant, now_ms + NOT_LED_PAUSE_MS);
+                continue;
+            }
             match self.expire_tenant(tenant).await {
                 Ok((messages, more)) => {
                     expired.messages += messages;
@@ -59,6 +67,10 @@ impl Retain {
         }
         expired.more = !round.tenants.is_empty() || round.around.is_some();
         Ok(expired)
+    }
+
+    fn leads(&self, tenant: TenantId) -> bool {
+        !self.has_peers || self.store.shard_for(tenant, &[]).status().is_leader
     }
 
     /// One turn of a tenant: how many messages it removed, and whether there are more.

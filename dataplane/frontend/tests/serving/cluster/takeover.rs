@@ -1,0 +1,70 @@
+//! One client identifier, several nodes.
+
+use tessera_mqtt::{Qos, ReasonCode};
+
+use super::nodes::{Cluster, NODES};
+use crate::client::{Hello, message};
+use crate::harness::ACME;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_connects_elsewhere_is_taken_over_with_its_session() {
+    let cluster = Cluster::start().await;
+    for hello in [
+        Hello::new(ACME, "transient"),
+        Hello::persistent(ACME, "persistent"),
+    ] {
+        let mut old = cluster.connected(1, &hello).await;
+        old.subscribe("news", Qos::AtLeastOnce).await;
+        let mut new = cluster.device(2).await;
+        let answer = new.hello(&hello).await;
+        assert_eq!(answer.reason, ReasonCode::Success);
+        assert_eq!(answer.session_present, hello.expiry > 0);
+        assert_eq!(old.ended_with().await, ReasonCode::SessionTakenOver);
+        if hello.expiry > 0 {
+            let mut publisher = cluster.connected(3, &Hello::new(ACME, "publisher")).await;
+            let news = message("news", "still", Qos::AtLeastOnce);
+            publisher.publish_message(news).await;
+            assert_eq!(new.receive_all(1).await[0].payload, "still");
+        }
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_race_for_a_client_identifier_one_is_left() {
+    let cluster = Cluster::start().await;
+    for hello in [
+        Hello::new(ACME, "transient"),
+        Hello::persistent(ACME, "persistent"),
+    ] {
+        for _ in 0..5 {
+            let racing = (0..9).map(async |at: usize| {
+                let mut device = cluster.device(NODES[at % 3]).await;
+                device.try_hello(&hello).await.then_some(device)
+            });
+            let raced = futures_util::future::join_all(racing).await;
+            let mut left = 0;
+            for mut device in raced.into_iter().flatten() {
+                left += usize::from(device.is_served().await);
+            }
+            assert_eq!(left, 1);
+        }
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_principal_of_another_node_gets_no_client_identifier_that_is_connected() {
+    let cluster = Cluster::start().await;
+    for hello in [
+        Hello::new(ACME, "transient"),
+        Hello::persistent(ACME, "persistent"),
+    ] {
+        let mut owner = cluster.connected(1, &hello).await;
+        let mut thief = cluster.device(2).await;
+        let answer = thief.hello(&hello.clone().by("two")).await;
+        assert_eq!(answer.reason, ReasonCode::ClientIdentifierNotValid);
+        assert!(owner.is_served().await);
+    }
+    cluster.stop().await;
+}
