@@ -6,12 +6,17 @@
 //! nobody learns which tenants and user names exist.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use moka::sync::Cache;
 use tessera_config::Config;
+use tessera_mqtt::TopicName;
 use tessera_tenancy::{
     CredentialId, CredentialRecord, DeviceUsername, GeneratedSecret, KeyId, Policy, PrincipalId,
     SecretDigest, SecretKind, ServerKey, TenantId, TenantRecord, TenantSlug, TenantStatus,
 };
+
+use crate::connection::may_publish;
 
 /// Who a connection acts as, from its CONNECT to its end.
 #[derive(Debug, Clone)]
@@ -39,11 +44,49 @@ pub(crate) enum AuthenticationError {
 pub(crate) struct Authenticator {
     config: Config,
     server_key: ServerKey,
+    /// What writers may do, and the generation of credentials that it was read in.
+    writers: Cache<(TenantId, PrincipalId), (u64, Option<Policy>)>,
+    /// Grows with each change of a credential or tenant.
+    generation: AtomicU64,
 }
 
+/// Writers whose policy is remembered.
+const WRITERS_MAX: u64 = 65_536;
+
 impl Authenticator {
-    pub(crate) const fn new(config: Config, server_key: ServerKey) -> Self {
-        Self { config, server_key }
+    pub(crate) fn new(config: Config, server_key: ServerKey) -> Self {
+        Self {
+            config,
+            server_key,
+            writers: Cache::new(WRITERS_MAX),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// The configuration changed: what was remembered of writers counts no more.
+    pub(crate) fn forget_writers(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether a message that was stored may still be delivered: who wrote it may publish it now
+    /// (promise 16). One look at the configuration for each writer and change of credentials.
+    pub(crate) fn may_still_publish(
+        &self,
+        tenant: TenantId,
+        writer: PrincipalId,
+        topic: &TopicName,
+    ) -> bool {
+        // Before the look: what is read later may be newer, and is only forgotten sooner.
+        let generation = self.generation.load(Ordering::Acquire);
+        let policy = match self.writers.get(&(tenant, writer)) {
+            Some((of, policy)) if of == generation => policy,
+            Some(_) | None => {
+                let policy = self.policy(tenant, writer);
+                self.writers.insert((tenant, writer), (generation, policy));
+                policy
+            }
+        };
+        policy.is_some_and(|policy| may_publish(policy, topic))
     }
 
     /// Verifies a user name and password.

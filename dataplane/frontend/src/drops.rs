@@ -19,15 +19,18 @@ pub enum DropReason {
     TooLarge,
     /// Its expiry interval was over before it was stored.
     Expired,
+    /// Who wrote it may not any more: its credential is gone, or its policy changed.
+    NotAuthorized,
 }
 
 impl DropReason {
     /// All of them, in the order of [`Drops`].
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::QueueFull,
         Self::OutboxFull,
         Self::TooLarge,
         Self::Expired,
+        Self::NotAuthorized,
     ];
 
     /// As figures and metrics call it.
@@ -37,6 +40,7 @@ impl DropReason {
             Self::OutboxFull => "outbox_full",
             Self::TooLarge => "too_large",
             Self::Expired => "expired",
+            Self::NotAuthorized => "not_authorized",
         }
     }
 }

@@ -201,6 +201,7 @@ impl Listener for Follower {
             drops,
             ..
         } = &*shared;
+        shared.authenticator.forget_writers();
         match change {
             ConfigChange::TenantSet { tenant, record } => {
                 limits.set(tenant, record);

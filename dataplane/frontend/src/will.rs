@@ -15,7 +15,7 @@ use tessera_inbox::DueWill;
 use tessera_tenancy::{TenantId, TenantStatus};
 
 use crate::clock::Clock;
-use crate::connection::{hold, may_publish};
+use crate::connection::hold;
 use crate::outbox::ConnectionId;
 use crate::route::{DurableError, Publication, route};
 use crate::shared::Shared;
@@ -109,8 +109,11 @@ fn is_allowed(shared: &Shared, will: &DueWill) -> bool {
         .config
         .tenant(will.tenant)
         .is_some_and(|tenant| tenant.status == TenantStatus::Active);
-    let policy = shared.authenticator.policy(will.tenant, will.writer);
-    serves && policy.is_some_and(|policy| may_publish(policy, &will.message.topic))
+    let topic = &will.message.topic;
+    serves
+        && shared
+            .authenticator
+            .may_still_publish(will.tenant, will.writer, topic)
 }
 
 async fn deliver(shared: &Arc<Shared>, will: &DueWill) -> Result<(), DurableError> {

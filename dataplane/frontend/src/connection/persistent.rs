@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tessera_inbox::{Fetched, Queued, SessionError, SessionKind, SessionRef};
-use tessera_mqtt::{PacketId, ReasonCode};
+use tessera_mqtt::{PacketId, Qos, ReasonCode};
 use tessera_session::{AckOutcome, Delivery, Grant, InboundPublish, Sequence};
 
 use super::session::{Completion, PublishOutcome, Session};
@@ -130,12 +130,17 @@ impl Session {
     fn deliver_fetched(&mut self, shared: &Arc<Shared>, fetched: &Fetched) -> bool {
         let now = shared.clock.now();
         let resumed_below = self.home.resumed_below;
+        let denied = self.denied(shared, fetched);
         let mut too_large = 0;
         let refused = self.outbox.with(|outbound, out| {
             for skipped in fetched.skipped.iter().cloned().flatten() {
                 outbound.skip(Sequence(skipped));
             }
             for queued in &fetched.messages {
+                if denied.binary_search(&queued.sequence).is_ok() {
+                    outbound.skip(Sequence(queued.sequence));
+                    continue;
+                }
                 let grant = grant_of(queued, resumed_below);
                 match outbound.deliver(&queued.message, &grant, now, out) {
                     // One that is too large for this client counts as delivered (MQTT-3.1.2-25).
@@ -151,9 +156,28 @@ impl Session {
             None
         });
         self.outbox.note_dropped(DropReason::TooLarge, too_large);
+        self.outbox
+            .note_dropped(DropReason::NotAuthorized, denied.len() as u64);
         self.home.next_fetch = refused.unwrap_or(fetched.next);
         self.tell_acknowledged(shared);
         refused.is_none()
+    }
+
+    /// The sequences of messages whose writers may not publish them any more, in order. A QoS 2 message
+    /// that the client may have goes on: its handshake must end.
+    fn denied(&self, shared: &Shared, fetched: &Fetched) -> Vec<u64> {
+        let tenant = self.tenant.id;
+        let is_denied = |queued: &&Queued| {
+            let is_open =
+                queued.qos == Qos::ExactlyOnce && queued.sequence < self.home.resumed_below;
+            let topic = &queued.message.topic;
+            !is_open
+                && !shared
+                    .authenticator
+                    .may_still_publish(tenant, queued.writer, topic)
+        };
+        let denied = fetched.messages.iter().filter(is_denied);
+        denied.map(|queued| queued.sequence).collect()
     }
 
     /// What an acknowledgement of the client changed.

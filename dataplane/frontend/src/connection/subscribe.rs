@@ -19,6 +19,7 @@ use tessera_tenancy::TenantId;
 use super::session::Session;
 use super::{Connection, End};
 use crate::clock::Clock;
+use crate::drops::DropReason;
 use crate::local::{Member, RouteDuty};
 use crate::outbox::OUTBOX_BYTES_MAX;
 use crate::route::{INBOX_BOUNDS, dist_incarnation};
@@ -325,6 +326,15 @@ impl Session {
         granted: Qos,
         subscription_id: Option<SubscriptionId>,
     ) {
+        let topic = &retained.message.topic;
+        let may_still =
+            shared
+                .authenticator
+                .may_still_publish(self.tenant.id, retained.writer, topic);
+        if !may_still {
+            self.outbox.note_dropped(DropReason::NotAuthorized, 1);
+            return;
+        }
         let qos = retained.message.qos.min(granted);
         if self.home.is_persistent() && qos > Qos::AtMostOnce {
             self.replay.queued += 1;
