@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use parking_lot::{Mutex, MutexGuard};
 use tessera_inbox::{LiveGrant, Owner};
 use tessera_mqtt::{Message, ReasonCode};
-use tessera_session::{Delivery, Grant, Outbound};
+use tessera_session::{Delivery, Grant, Loan, LoanTerms, Outbound};
 use tokio::sync::Notify;
 
 use crate::buffers;
@@ -152,7 +152,13 @@ impl Outbox {
 
     /// Gives the client a message. On [`Delivery::WouldOverflow`] the caller waits for
     /// [`room`](Self::room).
-    pub(crate) fn deliver(&self, message: &Message, grant: &Grant<'_>, now: Duration) -> Delivery {
+    pub(crate) fn deliver(
+        &self,
+        message: &Message,
+        grant: &Grant<'_>,
+        loan: Option<&Arc<LoanTerms>>,
+        now: Duration,
+    ) -> Delivery {
         let mut state = self.state.lock();
         if state.ended {
             return Delivery::Closed;
@@ -163,7 +169,10 @@ impl Outbox {
         if buffer.capacity() == 0 {
             *buffer = buffers::take();
         }
-        let delivery = outbound.deliver(message, grant, now, buffer);
+        let delivery = match loan {
+            None => outbound.deliver(message, grant, now, buffer),
+            Some(terms) => outbound.lend(message, grant, terms, now, buffer),
+        };
         match delivery {
             Delivery::Written => {
                 state.delivered += 1;
@@ -210,6 +219,12 @@ impl Outbox {
         look(&state.outbound, state.buffer.len())
     }
 
+    /// Whether the client can be sent a message of QoS 1 or 2 at once.
+    pub(crate) fn has_credit(&self) -> bool {
+        let state = self.state.lock();
+        !state.ended && state.outbound.window_room() > 0 && state.buffer.len() < OUTBOX_BYTES_MAX
+    }
+
     /// Ends the connection: from here on nothing goes in. The first reason stays.
     pub(crate) fn end(&self, reason: EndReason) {
         let mut state = self.state.lock();
@@ -222,6 +237,13 @@ impl Outbox {
         self.room.notify_waiters();
         // Even a task that was woken and did not look: it may be waiting for a blocked socket.
         self.wake.notify_one();
+    }
+
+    /// What the client was lent and did not acknowledge: nothing goes in any more.
+    pub(crate) fn take_loans(&self) -> Vec<Loan> {
+        let mut state = self.state.lock();
+        state.ended = true;
+        state.outbound.take_loans()
     }
 
     /// The connection's task is done: what comes later finds the outbox ended.
@@ -321,6 +343,6 @@ impl Owner for Outbox {
             subscription_ids: grant.subscription_ids,
             expiry_seconds: message.expiry_seconds,
         };
-        self.deliver(message, &grant, self.clock.now());
+        self.deliver(message, &grant, None, self.clock.now());
     }
 }

@@ -15,7 +15,7 @@ use tessera_inbox::{
 };
 use tessera_mqtt::{ClientId, Message, Qos};
 use tessera_retain::{PutOutcome, PutRequest, RetainBounds};
-use tessera_session::{Delivery, Grant};
+use tessera_session::{Delivery, Grant, Loan};
 use tessera_tenancy::{PrincipalId, TenantId};
 use tokio::sync::oneshot;
 
@@ -24,7 +24,7 @@ use crate::drops::{DropReason, TenantDrops};
 use crate::outbox::ConnectionId;
 use crate::peers::{Item, LinkError, Outcome};
 use crate::shared::Shared;
-use crate::targets::{Group, GroupMember, InboxTarget, LocalTarget, Spread, Targets};
+use crate::targets::{Group, GroupMember, InboxTarget, LocalTarget, Origin, Spread, Targets};
 use crate::tenants::Tenant;
 
 /// How long a publish waits to become durable before it is refused.
@@ -125,6 +125,17 @@ fn lapsed(qos: Qos) -> Routed {
         routed.durable.push(Box::pin(refused));
     }
     routed
+}
+
+/// Whether a member of a group takes a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readiness {
+    /// At once.
+    Ready,
+    /// After it acknowledged others.
+    Busy,
+    /// When it is back.
+    Absent,
 }
 
 struct Walk<'a> {
@@ -253,23 +264,36 @@ impl Walk<'_> {
             Spread::ByPublisher => 0,
         };
         let members = &group.members;
-        // What an absent member keeps waits until it is back: those who are connected come first.
-        for connected in [true, false] {
+        // Those who can take it now come first. What an absent member keeps waits until it is back.
+        for readiness in [Readiness::Ready, Readiness::Busy, Readiness::Absent] {
             for step in 0..members.len() {
                 let at = first.wrapping_add(step) % members.len();
-                if self.is_connected(&members[at]) == connected && self.give(group, at) {
+                if self.readiness(group, at) == readiness && self.give(group, at) {
                     return;
                 }
             }
         }
     }
 
-    fn is_connected(&self, member: &GroupMember) -> bool {
-        match member {
-            GroupMember::Local(_) | GroupMember::Remote(_) => true,
+    fn readiness(&self, group: &Group, at: usize) -> Readiness {
+        match &group.members[at] {
+            // A publisher keeps its member, whatever that one has to do.
+            GroupMember::Local(target) if group.spread == Spread::InTurns => {
+                if target.outbox.has_credit() {
+                    Readiness::Ready
+                } else {
+                    Readiness::Busy
+                }
+            }
+            GroupMember::Local(_) | GroupMember::Remote(_) => Readiness::Ready,
             GroupMember::Inbox(target) => {
-                self.shared.inbox.is_online(self.tenant.id, &target.client)
-                    || self.elsewhere(&target.client).is_some()
+                let is_connected = self.shared.inbox.is_online(self.tenant.id, &target.client)
+                    || self.elsewhere(&target.client).is_some();
+                if is_connected {
+                    Readiness::Ready
+                } else {
+                    Readiness::Absent
+                }
             }
         }
     }
@@ -290,6 +314,7 @@ impl Walk<'_> {
             message: (&self.publication.message).into(),
             filter: group.filter.to_string(),
             publisher: self.publication.client.as_bytes().to_vec(),
+            writer: *self.publication.writer.as_bytes(),
         };
         let Ok(told) = self.link(session, item) else {
             return false;
@@ -300,7 +325,8 @@ impl Walk<'_> {
         let others = Group {
             members: others(&group.members, at),
             filter: group.filter.clone(),
-            spread: group.spread,
+            // In this order.
+            spread: Spread::ByPublisher,
         };
         let (shared, tenant) = (Arc::clone(self.shared), Arc::clone(self.tenant));
         let publication = Publication {
@@ -313,7 +339,7 @@ impl Walk<'_> {
         self.routed.durable.push(Box::pin(async move {
             match within_deadline(told).await? {
                 Outcome::Taken => Ok(()),
-                Outcome::Nobody => give_to_others(&shared, &tenant, &publication, others).await,
+                Outcome::Nobody => give_to_group(&shared, &tenant, &publication, others).await,
             }
         }));
         true
@@ -367,8 +393,42 @@ fn others(members: &[GroupMember], at: usize) -> Vec<GroupMember> {
     behind.chain(before).cloned().collect()
 }
 
-/// The member that was asked is gone: the others are asked in turn.
-fn give_to_others<'a>(
+/// Another member of its shared subscription has what a member did not acknowledge. If there is none,
+/// nobody has it: the subscription is no more.
+/// `client` was the member.
+pub(crate) async fn return_loan(
+    shared: &Arc<Shared>,
+    tenant: &Arc<Tenant>,
+    client: ClientId,
+    loan: Loan,
+) {
+    let Loan { terms, message } = loan;
+    let origin = Origin {
+        connection: ConnectionId::NOBODY,
+        client: client.clone(),
+        principal: terms.writer,
+    };
+    let mut targets = Targets::resolve(tenant, &message.topic, &origin);
+    targets.groups.retain(|group| group.filter == terms.filter);
+    let groups = std::mem::take(&mut targets.groups);
+    let publication = Publication {
+        message: Message {
+            retain: false,
+            ..message
+        },
+        writer: terms.writer,
+        client,
+        origin: None,
+    };
+    for group in groups {
+        if let Err(error) = give_to_group(shared, tenant, &publication, group).await {
+            tracing::warn!(tenant = %tenant.id, %error, "a returned message has no new member");
+        }
+    }
+}
+
+/// One member of a group has the message when this is done, if there is any.
+fn give_to_group<'a>(
     shared: &'a Arc<Shared>,
     tenant: &'a Arc<Tenant>,
     publication: &'a Publication,
@@ -376,10 +436,7 @@ fn give_to_others<'a>(
 ) -> Pin<Box<dyn Future<Output = Result<(), DurableError>> + Send + 'a>> {
     Box::pin(async move {
         let targets = Targets {
-            groups: vec![Group {
-                spread: Spread::ByPublisher,
-                ..group
-            }],
+            groups: vec![group],
             ..Targets::default()
         };
         let routed = route(shared, tenant, publication, &targets);
@@ -408,7 +465,8 @@ impl LocalTarget {
             subscription_ids: &self.terms.subscription_ids,
             expiry_seconds: message.expiry_seconds,
         };
-        self.outbox.deliver(message, &grant, now)
+        self.outbox
+            .deliver(message, &grant, self.loan.as_ref(), now)
     }
 }
 

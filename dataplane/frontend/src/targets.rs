@@ -11,6 +11,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use tessera_dist::{NodeSession, Receiver, Route, SessionIncarnation};
 use tessera_mqtt::{ClientId, FilterSpec, Qos, SubscriptionId, TopicName};
+use tessera_session::LoanTerms;
+use tessera_tenancy::PrincipalId;
 
 use crate::local::Member;
 use crate::outbox::{ConnectionId, Outbox};
@@ -46,6 +48,8 @@ impl Terms {
 pub(crate) struct LocalTarget {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) terms: Terms,
+    /// Of a shared subscription: what it does not acknowledge is returned.
+    pub(crate) loan: Option<Arc<LoanTerms>>,
 }
 
 /// A persistent session.
@@ -99,6 +103,7 @@ pub(crate) enum Spread {
 pub(crate) struct Origin {
     pub(crate) connection: ConnectionId,
     pub(crate) client: ClientId,
+    pub(crate) principal: PrincipalId,
 }
 
 impl Targets {
@@ -144,13 +149,14 @@ impl Targets {
     }
 
     /// This node's transient members of one filter.
-    pub(crate) fn of_filter(tenant: &Tenant, filter: &FilterSpec) -> Vec<LocalTarget> {
+    pub(crate) fn of_filter(
+        tenant: &Tenant,
+        filter: &FilterSpec,
+        writer: PrincipalId,
+    ) -> Vec<LocalTarget> {
         let mut members = Vec::new();
         tenant.local.for_each(filter, |member| {
-            members.push(LocalTarget {
-                terms: terms_of(member),
-                ..local_target(member)
-            });
+            members.push(shared_target(member, filter, writer));
         });
         members
     }
@@ -244,9 +250,8 @@ impl Collector<'_> {
             if member.options.no_local && is_own {
                 return;
             }
-            if route.filter.share.is_some() {
-                let mut target = local_target(member);
-                target.terms = terms_of(member);
+            if let Some(origin) = origin.filter(|_| route.filter.share.is_some()) {
+                let target = shared_target(member, &route.filter, origin.principal);
                 let group = found.groups.entry(route.filter.clone()).or_default();
                 group.push(GroupMember::Local(target));
                 return;
@@ -317,6 +322,18 @@ fn local_target(member: &Member) -> LocalTarget {
     LocalTarget {
         outbox: Arc::clone(&member.outbox),
         terms: Terms::default(),
+        loan: None,
+    }
+}
+
+fn shared_target(member: &Member, filter: &FilterSpec, writer: PrincipalId) -> LocalTarget {
+    LocalTarget {
+        outbox: Arc::clone(&member.outbox),
+        terms: terms_of(member),
+        loan: Some(Arc::new(LoanTerms {
+            filter: filter.clone(),
+            writer,
+        })),
     }
 }
 

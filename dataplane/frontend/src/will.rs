@@ -129,6 +129,7 @@ async fn deliver(shared: &Arc<Shared>, will: &DueWill) -> Result<(), DurableErro
     let origin = Origin {
         connection: ConnectionId::NOBODY,
         client: will.client.clone(),
+        principal: will.writer,
     };
     let targets = Targets::resolve(&tenant, &will.message.topic, &origin);
     let publication = Publication {

@@ -69,7 +69,8 @@ pub use inbound::{
 };
 pub use limits::ServerLimits;
 pub use outbound::{
-    AckOutcome, Delivery, Grant, Numbering, Outbound, OutboundBounds, OutboundConfig, Sequence,
+    AckOutcome, Delivery, Grant, Loan, LoanTerms, Numbering, Outbound, OutboundBounds,
+    OutboundConfig, Sequence,
 };
 pub use refusal::{Detail, Refusal, Violation};
 pub use subscription::{delivered_qos, delivered_retain, sends_retained};

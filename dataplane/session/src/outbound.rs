@@ -13,9 +13,11 @@
 
 mod acknowledge;
 mod alias;
+mod loan;
 mod queue;
 mod window;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -25,10 +27,12 @@ use tessera_mqtt::{
 };
 
 use alias::{Aliases, Choice};
+use loan::Loans;
 use queue::{Queue, Queued};
 use window::{Admission, Window};
 
 pub use acknowledge::AckOutcome;
+pub use loan::{Loan, LoanTerms};
 pub use queue::QUEUED_MESSAGE_BYTES;
 pub use window::{SPAN_MAX, Sequence};
 
@@ -136,6 +140,7 @@ pub struct Outbound {
     window: Window,
     aliases: Aliases,
     queue: Queue,
+    loans: Loans,
     dropped_while_queued: u64,
     closed: bool,
 }
@@ -152,6 +157,7 @@ impl Outbound {
             window: Window::new(config.receive_maximum.min(bounds.window_max).max(1)),
             aliases: Aliases::new(config.topic_alias_maximum),
             queue: Queue::new(bounds.queue_messages_max, bounds.queue_bytes_max),
+            loans: Loans::default(),
             dropped_while_queued: 0,
             closed: false,
         }
@@ -194,6 +200,39 @@ impl Outbound {
             Qos::AtMostOnce => self.write_publish(message, grant, None, out),
             Qos::AtLeastOnce | Qos::ExactlyOnce => self.deliver_numbered(message, grant, now, out),
         }
+    }
+
+    /// [`deliver`](Self::deliver) a message of a shared subscription to a session that ends with its
+    /// connection: until the client acknowledges it, [`take_loans`](Self::take_loans) returns it.
+    pub fn lend(
+        &mut self,
+        message: &Message,
+        grant: &Grant<'_>,
+        terms: &Arc<LoanTerms>,
+        now: Duration,
+        out: &mut BytesMut,
+    ) -> Delivery {
+        let sequence = self.window.next();
+        let delivery = self.deliver(message, grant, now, out);
+        match delivery {
+            Delivery::Written => self.note_lent(sequence, grant.qos, terms, message),
+            Delivery::Queued => self.queue.lend_last(terms),
+            Delivery::DroppedTooLarge
+            | Delivery::DroppedFull
+            | Delivery::WouldOverflow
+            | Delivery::Known
+            | Delivery::Closed => {}
+        }
+        delivery
+    }
+
+    /// The client is gone, and its session with it: what it was lent and did not acknowledge. Those
+    /// that were sent come before those that waited; of QoS 2 only what was not sent.
+    pub fn take_loans(&mut self) -> Vec<Loan> {
+        let mut loans = self.loans.take_open(&self.window);
+        loans.extend(self.queue.loans());
+        self.queue.clear();
+        loans
     }
 
     /// The inbox's message of that sequence will never be delivered (expired, dropped by policy, no
@@ -293,6 +332,7 @@ impl Outbound {
             subscription_ids: grant.subscription_ids.into(),
             expiry_seconds: grant.expiry_seconds,
             since: now,
+            loan: None,
         });
         Delivery::Queued
     }
@@ -308,13 +348,31 @@ impl Outbound {
         match queued.grant(now) {
             Some(grant) => {
                 let delivery = self.write_publish(&queued.message, &grant, Some(sequence), out);
-                delivery == Delivery::Written
+                let is_written = delivery == Delivery::Written;
+                if is_written && let Some(terms) = &queued.loan {
+                    self.note_lent(sequence, queued.qos, terms, &queued.message);
+                }
+                is_written
             }
             None => {
                 self.pass_over(sequence);
                 false
             }
         }
+    }
+
+    fn note_lent(
+        &mut self,
+        sequence: Sequence,
+        qos: Qos,
+        terms: &Arc<LoanTerms>,
+        message: &Message,
+    ) {
+        let loan = Loan {
+            terms: Arc::clone(terms),
+            message: message.clone(),
+        };
+        self.loans.written(sequence, qos, loan, &self.window);
     }
 
     /// Encode one PUBLISH. Alias and sequence are taken only if it fits the client.

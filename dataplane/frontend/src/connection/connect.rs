@@ -135,6 +135,7 @@ impl Connection {
         let origin = Origin {
             connection: outbox.id(),
             client: client.clone(),
+            principal: identity.principal,
         };
         let session = Session {
             tenant,

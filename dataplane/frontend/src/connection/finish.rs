@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tessera_inbox::WillEnd;
 use tessera_mqtt::ReasonCode;
-use tessera_session::Refusal;
+use tessera_session::{Loan, Refusal};
 use tokio::io::AsyncWriteExt as _;
 
 use super::session::{Completions, Session};
 use super::{Connection, End};
 use crate::outbox::EndReason;
+use crate::route::return_loan;
 use crate::shared::Shared;
 
 /// How long a last word may take to leave.
@@ -33,6 +34,7 @@ impl Connection {
             .outbox
             .look(|outbound, _bytes| outbound.acknowledged_below())
             .0;
+        let loans = session.outbox.take_loans();
         session.outbox.close();
         // Nobody polls these any more; an acknowledgement among them would keep the last one waiting.
         session.completions = Completions::default();
@@ -44,7 +46,7 @@ impl Connection {
         session
             .settle_acknowledged(&self.shared, acknowledged_below)
             .await;
-        session.leave(&self.shared, &end).await;
+        session.leave(&self.shared, &end, loans).await;
         // Only now: a client that sees the close and comes back at once finds its session as it
         // left it.
         if told {
@@ -82,12 +84,13 @@ impl Connection {
 }
 
 impl Session {
-    async fn leave(mut self: Box<Self>, shared: &Arc<Shared>, end: &End) {
+    async fn leave(mut self: Box<Self>, shared: &Arc<Shared>, end: &End, loans: Vec<Loan>) {
         let expiry = match end {
             End::Client(disconnect) => disconnect.session_expiry_seconds,
             End::Lost | End::Violated(_) | End::Server(_) | End::Refused | End::Stalled => None,
         };
         self.leave_subscriptions(shared).await;
+        self.return_loans(shared, loans);
         let home = &self.home.session;
         match shared.inbox.detach(home, expiry, will_end(end)).await {
             Ok(detached) => shared.remove_discarded(detached.discarded).await,
@@ -98,6 +101,22 @@ impl Session {
         let tenant = Arc::clone(&self.tenant);
         drop(self);
         shared.tenants.release(tenant);
+    }
+
+    /// What this member of shared subscriptions did not acknowledge goes to others: it is none of them
+    /// any more.
+    fn return_loans(&self, shared: &Arc<Shared>, loans: Vec<Loan>) {
+        if loans.is_empty() {
+            return;
+        }
+        let (shared_too, tenant) = (Arc::clone(shared), Arc::clone(&self.tenant));
+        let client = self.origin.client.clone();
+        shared.detach(async move {
+            for loan in loans {
+                return_loan(&shared_too, &tenant, client.clone(), loan).await;
+            }
+            shared_too.tenants.release(tenant);
+        });
     }
 
     /// A transient session's members and routes go with it.

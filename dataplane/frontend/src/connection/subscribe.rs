@@ -351,7 +351,7 @@ impl Session {
             expiry_seconds: retained.expiry_seconds,
         };
         self.outbox
-            .deliver(&retained.message, &grant, shared.clock.now());
+            .deliver(&retained.message, &grant, None, shared.clock.now());
     }
 
     /// Through the inbox: its numbers are the client's packet identifiers.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tessera_dist::SessionIncarnation;
 use tessera_inbox::LiveGrant;
-use tessera_mqtt::{FilterSpec, Message};
+use tessera_mqtt::Message;
 use tessera_session::Delivery;
-use tessera_tenancy::NodeId;
+use tessera_tenancy::{NodeId, PrincipalId};
 
 use super::wire::{self, Batch, Item, Outcome, Response};
 use crate::connection::hold;
@@ -91,11 +91,20 @@ async fn deliver(shared: &Arc<Shared>, tenant: &Arc<Tenant>, item: Item) -> Outc
             message,
             filter,
             publisher,
+            writer,
         } => {
             let (Some(message), Some(filter)) = (message.read(), wire::filter(&filter)) else {
                 return Outcome::Nobody;
             };
-            one_of(shared, tenant, &message, &filter, &publisher).await
+            let writer = PrincipalId::from_bytes(writer);
+            let members = Targets::of_filter(tenant, &filter, writer);
+            let ordered = filter.share.as_ref().is_some_and(|share| share.ordered);
+            let first = if ordered {
+                favourite(&publisher, &members)
+            } else {
+                tenant.next_share_turn()
+            };
+            one_of(shared, &message, &members, first).await
         }
         Item::Owner {
             message,
@@ -133,18 +142,10 @@ async fn give(shared: &Shared, message: &Message, targets: &[LocalTarget]) {
 /// Gives one member of a shared subscription the message.
 async fn one_of(
     shared: &Shared,
-    tenant: &Tenant,
     message: &Message,
-    filter: &FilterSpec,
-    publisher: &[u8],
+    members: &[LocalTarget],
+    first: usize,
 ) -> Outcome {
-    let members = Targets::of_filter(tenant, filter);
-    let ordered = filter.share.as_ref().is_some_and(|share| share.ordered);
-    let first = if ordered {
-        favourite(publisher, &members)
-    } else {
-        tenant.next_share_turn()
-    };
     for step in 0..members.len() {
         let member = &members[first.wrapping_add(step) % members.len()];
         match member.deliver(message, shared.clock.now()) {

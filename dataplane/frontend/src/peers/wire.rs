@@ -75,6 +75,7 @@ pub(crate) enum Item {
         filter: String,
         /// The publisher, who may have a favourite.
         publisher: Vec<u8>,
+        writer: [u8; 16],
     },
     /// QoS 0 to the owner of a persistent session.
     Owner {

@@ -237,3 +237,96 @@ async fn an_ordered_group_gives_all_of_a_publisher_to_one_member_in_order() {
         }
     }
 }
+
+/// Jobs that were published, in the order of their numbers.
+async fn publish_jobs(publisher: &mut Device, count: usize) {
+    for job in 0..count {
+        publisher
+            .publish_acknowledged("jobs/x", &job.to_string())
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_member_did_not_acknowledge_goes_to_another_when_it_dies() {
+    for qos in [Qos::AtLeastOnce, QOS2] {
+        let harness = Harness::start().await.unhurried();
+        let mut watcher = harness.watcher().await;
+        let dying = Hello {
+            receive_maximum: 3,
+            ..Hello::new(ACME, "dying").watched()
+        };
+        let mut dying = member(&harness, &dying, qos).await;
+        let mut publisher = publisher(&harness).await;
+        for job in 0..8 {
+            let job = message("jobs/x", &job.to_string(), qos);
+            publisher.publish_message(job).await;
+        }
+        // It has three of them; the first is done.
+        let first = next_publish(&mut dying).await;
+        next_publish(&mut dying).await;
+        next_publish(&mut dying).await;
+        let mut rest = match qos {
+            Qos::AtLeastOnce => {
+                let done = Ack::new(first.packet_id.unwrap());
+                dying.send(&Packet::PubAck(done)).await;
+                next_publish(&mut dying).await;
+                1
+            }
+            // Begun with the client, they are its own (MQTT-4.8.2-5).
+            _ => 3,
+        };
+        let mut heir = member(&harness, &Hello::new(ACME, "heir"), qos).await;
+        dying.hang_up_before(&mut watcher).await;
+        for publish in heir.receive_all(8 - rest).await {
+            assert_eq!(publish.payload, rest.to_string());
+            assert!(!publish.dup);
+            rest += 1;
+        }
+        heir.expect_nothing().await;
+        harness.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_does_not_acknowledge_gets_no_more_than_its_window() {
+    let harness = Harness::start().await.unhurried();
+    let slow = Hello {
+        receive_maximum: 2,
+        ..Hello::new(ACME, "slow")
+    };
+    let mut slow = member(&harness, &slow, Qos::AtLeastOnce).await;
+    let mut quick = member(&harness, &Hello::new(ACME, "quick"), Qos::AtLeastOnce).await;
+    let mut publisher = publisher(&harness).await;
+    publish_jobs(&mut publisher, 40).await;
+    quick.receive_all(38).await;
+    quick.expect_nothing().await;
+    for _ in 0..2 {
+        next_publish(&mut slow).await;
+    }
+    slow.expect_nothing().await;
+    harness.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_hundreds_shares_evenly() {
+    let harness = Harness::start().await.unhurried();
+    let lifted = crate::harness::free_but(tessera_tenancy::LimitCode::Connections, 2_000);
+    let lifted = lifted.with(
+        tessera_tenancy::LimitCode::PublishesPerSecond,
+        Some(1_000_000),
+    );
+    harness.change(crate::harness::set_tenant(ACME, lifted));
+    let mut members = Vec::new();
+    for number in 0..300 {
+        let client: &'static str = format!("m{number}").leak();
+        members.push(member(&harness, &Hello::new(ACME, client), Qos::AtLeastOnce).await);
+    }
+    let mut publisher = publisher(&harness).await;
+    publish_jobs(&mut publisher, 900).await;
+    for member in &mut members {
+        member.receive_all(3).await;
+        member.expect_nothing().await;
+    }
+    harness.stop().await;
+}

@@ -1,11 +1,12 @@
 //! QoS 1 and 2 messages that wait for the client's window or for room in the buffer.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tessera_mqtt::{Message, Qos, SubscriptionIds};
 
-use super::{Grant, Sequence};
+use super::{Grant, Loan, LoanTerms, Sequence};
 
 /// Bytes that one waiting message is charged besides its topic, payload and properties.
 pub const QUEUED_MESSAGE_BYTES: usize = size_of::<Queued>();
@@ -21,6 +22,8 @@ pub(super) struct Queued {
     pub(super) subscription_ids: SubscriptionIds,
     pub(super) expiry_seconds: Option<u32>,
     pub(super) since: Duration,
+    /// Of a shared subscription.
+    pub(super) loan: Option<Arc<LoanTerms>>,
 }
 
 impl Queued {
@@ -109,6 +112,22 @@ impl Queue {
         self.bytes
     }
 
+    /// Those that are lent, in order.
+    pub(super) fn loans(&self) -> impl Iterator<Item = Loan> {
+        self.waiting.iter().filter_map(|queued| {
+            let terms = Arc::clone(queued.loan.as_ref()?);
+            let message = queued.message.clone();
+            Some(Loan { terms, message })
+        })
+    }
+
+    /// The message that was queued last is lent.
+    pub(super) fn lend_last(&mut self, terms: &Arc<LoanTerms>) {
+        if let Some(last) = self.waiting.back_mut() {
+            last.loan = Some(Arc::clone(terms));
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.bytes = 0;
@@ -131,6 +150,7 @@ mod tests {
             subscription_ids: SubscriptionIds::new(),
             expiry_seconds: None,
             since: Duration::ZERO,
+            loan: None,
         }
     }
 

@@ -30,6 +30,7 @@ mod edges;
 #[cfg(test)]
 mod ending;
 #[cfg(test)]
+mod loans;
 mod message;
 #[cfg(test)]
 mod model;
