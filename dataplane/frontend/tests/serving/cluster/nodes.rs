@@ -110,6 +110,11 @@ impl Cluster {
         self.peers.isolate(NodeId(node));
     }
 
+    /// From now on calls between front ends are lost and doubled.
+    pub(super) fn disturb(&self) {
+        self.peers.0.lock().is_faulty = true;
+    }
+
     pub(super) fn heal(&self) {
         self.engines.heal();
         self.peers.heal();
@@ -203,6 +208,16 @@ struct PeerBoard(Arc<Mutex<Board>>);
 struct Board {
     frontends: BTreeMap<NodeId, Frontend>,
     isolated: BTreeSet<NodeId>,
+    /// Of three answers one is lost, and of three requests one comes twice.
+    is_faulty: bool,
+    calls: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Carried,
+    Doubled,
+    AnswerLost,
 }
 
 #[derive(Clone)]
@@ -235,6 +250,17 @@ impl PeerBoard {
         self.0.lock().isolated.clear();
     }
 
+    /// What happens to the next call.
+    fn fate(&self) -> Fate {
+        let mut board = self.0.lock();
+        board.calls += 1;
+        match board.calls % 3 {
+            0 if board.is_faulty => Fate::AnswerLost,
+            1 if board.is_faulty => Fate::Doubled,
+            _ => Fate::Carried,
+        }
+    }
+
     fn reach(&self, from: NodeId, to: NodeId) -> Option<Frontend> {
         let board = self.0.lock();
         let is_cut = board.isolated.contains(&from) || board.isolated.contains(&to);
@@ -252,7 +278,14 @@ impl Transport for Line {
         Box::pin(async move {
             let frontend = line.board.reach(line.from, to);
             let frontend = frontend.ok_or(TransportError::Unreachable { to })?;
+            let fate = line.board.fate();
+            if fate == Fate::Doubled {
+                frontend.handle_peer(request.clone()).await;
+            }
             let answer = frontend.handle_peer(request).await;
+            if fate == Fate::AnswerLost {
+                return Err(TransportError::Timeout { to });
+            }
             // The way back may be cut meanwhile.
             let way_back = line.board.reach(to, line.from);
             way_back

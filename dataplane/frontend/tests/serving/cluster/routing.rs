@@ -135,3 +135,27 @@ async fn a_retained_message_of_one_node_is_there_for_the_next_subscriber_of_anot
     }
     cluster.stop().await;
 }
+
+/// Batches between nodes are numbered: what is sent again is taken once, in its order.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_lost_or_come_twice_neither_lose_nor_double_nor_reorder() {
+    let cluster = Cluster::start().await;
+    cluster.disturb();
+    let mut receiver = cluster.connected(2, &Hello::new(ACME, "receiver")).await;
+    receiver.subscribe("a", Qos::ExactlyOnce).await;
+    let mut member = cluster.connected(3, &Hello::new(ACME, "member")).await;
+    member.subscribe("$share/g/a", Qos::ExactlyOnce).await;
+    let mut publisher = cluster.connected(1, &Hello::new(ACME, "publisher")).await;
+    for qos in LEVELS {
+        for number in 0..50 {
+            publish(&mut publisher, "a", &number.to_string(), qos).await;
+        }
+        for device in [&mut receiver, &mut member] {
+            for (number, publish) in device.receive_all(50).await.iter().enumerate() {
+                assert_eq!(publish.payload, number.to_string(), "{qos:?}");
+            }
+            device.expect_nothing().await;
+        }
+    }
+    cluster.stop().await;
+}
