@@ -3,9 +3,9 @@
 use anyhow::{Context as _, bail, ensure};
 use bytes::BytesMut;
 use tessera_mqtt::{
-    ClientId, Connect, DecodeLimits, Decoder, Message, MqttString, Packet, PacketId, Password,
-    ProtocolVersion, Publish, Qos, ReasonCode, Subscribe, SubscribeFilter, SubscriptionOptions,
-    TopicName, encode,
+    ClientId, Connect, DecodeLimits, Decoder, Disconnect, Message, MqttString, Packet, PacketId,
+    Password, ProtocolVersion, Publish, Qos, ReasonCode, Subscribe, SubscribeFilter,
+    SubscriptionOptions, TopicName, Unsubscribe, UnsubscribeFilter, encode,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -45,6 +45,15 @@ impl Receiver {
             }
         }
     }
+}
+
+/// What a [`Client::ping`] hears.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A message that was on its way.
+    Message(Publish),
+    /// Nothing was.
+    Pong,
 }
 
 /// A connected client.
@@ -124,6 +133,55 @@ impl Client {
             matches!(answer, Packet::PubAck(_)),
             "PUBLISH was answered with {answer:?}"
         );
+        Ok(())
+    }
+
+    /// Unsubscribes from one filter and waits for the UNSUBACK. Messages that come before are lost.
+    pub(crate) async fn unsubscribe(&mut self, filter: &str) -> anyhow::Result<()> {
+        let id = PacketId::new(2).context("2 is not 0")?;
+        let filter = UnsubscribeFilter::new(MqttString::try_from(filter)?);
+        self.send(&Packet::Unsubscribe(Unsubscribe::new(id, vec![filter])))
+            .await?;
+        loop {
+            if let Packet::UnsubAck(_) = self.receiver.packet().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Publishes at QoS 1 and waits for the PUBACK.
+    pub(crate) async fn publish_acknowledged(
+        &mut self,
+        topic: &str,
+        payload: &str,
+    ) -> anyhow::Result<()> {
+        let mut message = Message::new(TopicName::try_from(topic)?, payload.to_owned());
+        message.qos = Qos::AtLeastOnce;
+        self.send(&Packet::Publish(Publish::new(message, PacketId::new(1))))
+            .await?;
+        let answer = self.receiver.packet().await?;
+        ensure!(
+            matches!(answer, Packet::PubAck(_)),
+            "PUBLISH was answered with {answer:?}"
+        );
+        Ok(())
+    }
+
+    /// Asks whether anything is on its way: what comes before the answer, or the answer.
+    pub(crate) async fn ping(&mut self) -> anyhow::Result<Heard> {
+        self.send(&Packet::PingReq).await?;
+        match self.receiver.packet().await? {
+            Packet::Publish(publish) => Ok(Heard::Message(publish)),
+            Packet::PingResp => Ok(Heard::Pong),
+            other => bail!("PINGREQ was answered with {other:?}"),
+        }
+    }
+
+    /// DISCONNECT, and the end of the connection.
+    pub(crate) async fn farewell(mut self) -> anyhow::Result<()> {
+        let goodbye = Disconnect::new(ReasonCode::Success);
+        self.send(&Packet::Disconnect(goodbye)).await?;
+        while self.receiver.fill().await? {}
         Ok(())
     }
 

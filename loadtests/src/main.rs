@@ -4,6 +4,8 @@
 //! - `pairs`: pairs of clients, a publisher and a subscriber each, at QoS 0 or 1.
 //! - `kill_rounds`: kills the node under load and looks for what was acknowledged and is missing.
 //! - `engine_rounds`: kills a host of shard engines under load, and looks for the same.
+//! - `read_your_subscribe`: publishes right after SUBACKs, and looks for what does not arrive.
+//! - `fan_out`: bytes written for a message to many inboxes.
 //! - `engine_host`: that host. `engine_wire`: what the two say to each other.
 //! - `client`: the smallest MQTT client that can generate load. `target`: which broker, which process.
 //! - `cpu`: CPU time of the broker's processes. `report`: one run's figures, as a table and as JSON.
@@ -17,8 +19,10 @@ mod cpu;
 mod engine_host;
 mod engine_rounds;
 mod engine_wire;
+mod fan_out;
 mod kill_rounds;
 mod pairs;
+mod read_your_subscribe;
 mod report;
 mod target;
 
@@ -45,6 +49,10 @@ enum Scenario {
     KillRounds(kill_rounds::KillOptions),
     /// Kills a host of shard engines under load, and looks for what is missing, doubled or made up
     EngineRounds(engine_rounds::RoundsOptions),
+    /// Publishes right after a SUBACK, and looks for what does not arrive
+    ReadYourSubscribe(read_your_subscribe::TryOptions),
+    /// Measures what a message to many inboxes costs on disk; needs no broker
+    FanOut(fan_out::FanOutOptions),
     /// Hosts shard engines until standard input ends; started by engine-rounds
     EngineHost(engine_host::HostOptions),
 }
@@ -75,6 +83,17 @@ async fn main() -> anyhow::Result<()> {
             let report = engine_rounds::run(&options).await?;
             report::print_json(&report);
             ensure!(report.is_clean(), "a round found what must not be");
+            Ok(())
+        }
+        Scenario::ReadYourSubscribe(options) => {
+            let target = arguments.target.resolve()?;
+            let tried = read_your_subscribe::run(&target, &options).await?;
+            report::print_json(&tried);
+            ensure!(tried.is_clean(), "a message did not reach its subscriber");
+            Ok(())
+        }
+        Scenario::FanOut(options) => {
+            report::print_json(&fan_out::run(&options).await?);
             Ok(())
         }
         Scenario::EngineHost(options) => engine_host::run(&options).await,

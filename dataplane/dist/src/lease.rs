@@ -29,13 +29,16 @@ pub(crate) struct Grants {
 impl Grants {
     /// Called often: whether the shard is led here, and in which term. What an earlier leader granted
     /// is not known: every session is given a full lease from when it is first seen in the term.
-    pub(crate) fn note_led(&mut self, term: Option<u64>) {
-        if self.led != term {
-            self.led = term;
-            self.answered.clear();
-            // Ends of another term come to nothing.
-            self.ending.clear();
+    /// Whether the term is a new one.
+    pub(crate) fn note_led(&mut self, term: Option<u64>) -> bool {
+        if self.led == term {
+            return false;
         }
+        self.led = term;
+        self.answered.clear();
+        // Ends of another term come to nothing.
+        self.ending.clear();
+        term.is_some()
     }
 
     /// A renewal is about to be answered; `false`: it is refused.
@@ -84,7 +87,8 @@ mod tests {
     #[test]
     fn a_session_is_overdue_once_its_lease_and_the_margin_have_passed() {
         let mut grants = Grants::default();
-        grants.note_led(Some(1));
+        assert!(grants.note_led(Some(1)));
+        assert!(!grants.note_led(Some(1)));
         let live = [session(1), session(2)];
         assert_eq!(grants.overdue(&live, at(0)), []);
         assert!(grants.grant(session(1), 1, at(1_000)));
@@ -109,7 +113,7 @@ mod tests {
         assert_eq!(grants.overdue(&[session(1)], at(1_002_600)), []);
         assert_eq!(grants.overdue(&[session(1)], at(1_005_100)), []);
         assert_eq!(grants.overdue(&[session(1)], at(1_005_101)), [session(1)]);
-        grants.note_led(None);
+        assert!(!grants.note_led(None));
         assert_eq!(grants.overdue(&[session(1)], at(9_000_000)), []);
     }
 

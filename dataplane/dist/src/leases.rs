@@ -83,7 +83,9 @@ impl Dist {
             let now = leases.began.elapsed();
             let mut grants = leases.grants.lock();
             let grants = grants.entry(shard.id()).or_default();
-            grants.note_led(term_led(&shard));
+            if term_led(&shard) != Some(term) {
+                continue;
+            }
             if grants.grant(session, term, now) {
                 renewal.granted.push(shard.id());
             }
@@ -113,6 +115,12 @@ impl Dist {
     pub async fn end_overdue(&self) -> Result<bool, RouteError> {
         let mut ended = false;
         for shard in self.store.shards() {
+            if self.begins_to_lead(&shard) {
+                // The leader before may have ended sessions whose routes it did not come to.
+                for node in shard.machine().nodes().known() {
+                    end_former_sessions(&shard, node).await?;
+                }
+            }
             for (session, term) in self.overdue(&shard) {
                 tracing::info!(node = %session.node, number = session.number, shard = %shard.id(),
                     "node session ended: its lease is over");
@@ -125,6 +133,16 @@ impl Dist {
         Ok(ended)
     }
 
+    /// Whether this node leads a shard since a new election.
+    fn begins_to_lead(&self, shard: &Shard<Routes>) -> bool {
+        let Some(leases) = &self.leases else {
+            return false;
+        };
+        let mut grants = leases.grants.lock();
+        let grants = grants.entry(shard.id()).or_default();
+        grants.note_led(term_led(shard))
+    }
+
     fn overdue(&self, shard: &Shard<Routes>) -> Vec<(NodeSession, u64)> {
         let Some(leases) = &self.leases else {
             return Vec::new();
@@ -132,7 +150,10 @@ impl Dist {
         let (term, now) = (term_led(shard), leases.began.elapsed());
         let mut grants = leases.grants.lock();
         let grants = grants.entry(shard.id()).or_default();
-        grants.note_led(term);
+        if grants.note_led(term) {
+            // Elected anew meanwhile: the next look begins with the term.
+            return Vec::new();
+        }
         let overdue = grants.overdue(&shard.machine().nodes().live(), now);
         let in_term = |session| term.map(|term| (session, term));
         overdue.into_iter().filter_map(in_term).collect()

@@ -45,6 +45,11 @@ impl NodeSessions {
         .collect()
     }
 
+    /// Every node that ever had a session.
+    pub(crate) fn known(&self) -> Vec<NodeId> {
+        self.rows.load().keys().copied().collect()
+    }
+
     /// Whether a session has not ended.
     pub(crate) fn is_live(&self, session: NodeSession) -> bool {
         let rows = self.rows.load();

@@ -31,6 +31,7 @@ mod edges;
 mod ending;
 #[cfg(test)]
 mod loans;
+#[cfg(test)]
 mod message;
 #[cfg(test)]
 mod model;
