@@ -170,11 +170,15 @@ impl Client {
     /// Asks whether anything is on its way: what comes before the answer, or the answer.
     pub(crate) async fn ping(&mut self) -> anyhow::Result<Heard> {
         self.send(&Packet::PingReq).await?;
-        match self.receiver.packet().await? {
-            Packet::Publish(publish) => Ok(Heard::Message(publish)),
-            Packet::PingResp => Ok(Heard::Pong),
-            other => bail!("PINGREQ was answered with {other:?}"),
+        let answer = self.receiver.packet().await?;
+        if let Packet::Publish(publish) = answer {
+            return Ok(Heard::Message(publish));
         }
+        ensure!(
+            matches!(answer, Packet::PingResp),
+            "PINGREQ was answered with {answer:?}"
+        );
+        Ok(Heard::Pong)
     }
 
     /// DISCONNECT, and the end of the connection.
