@@ -59,7 +59,13 @@ async fn the_figures_of_a_tenant_are_those_of_what_its_devices_did() {
     ] {
         assert_eq!(figures[name], value, "{name} of {figures}");
     }
-    let none = json!({"expired": 0, "outbox_full": 0, "queue_full": 0, "too_large": 0});
+    let none = json!({
+        "expired": 0,
+        "not_authorized": 0,
+        "outbox_full": 0,
+        "queue_full": 0,
+        "too_large": 0,
+    });
     assert_eq!(figures["dropped"], none);
     let (status, body) = get(address, "/tenants/nobody");
     assert_eq!((status, body.contains("ten_")), (400, true), "{body}");
