@@ -190,7 +190,7 @@ impl World {
             let node = self.node(*id);
             node.is_none_or(|node| *node.phase.lock() == Phase::Gone)
         };
-        let is_rotting = self.nodes.iter().any(|node| node.disk.is_flipped());
+        let is_rotting = self.nodes.iter().any(|node| node.disk.is_rotting());
         if self.idle().is_empty() || is_rotting {
             return false;
         }
@@ -351,10 +351,12 @@ impl Node {
             self.is_founded.store(true, Ordering::Relaxed);
         }
         let (node, observer) = (self.id.0, Arc::clone(&world.observer));
+        let ballast = world.plan.ballast;
         let make = move |shard| Registers {
             node,
             number: observer.number_machine(),
             shard,
+            ballast,
             observer: Arc::clone(&observer),
         };
         let store = engine.join_store(KIND, make).await?;

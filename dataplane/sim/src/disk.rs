@@ -7,6 +7,8 @@
 
 mod image;
 mod life;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,8 +25,18 @@ use crate::journal::{FaultKind, Journal};
 use crate::machine::MARK;
 use crate::rng::{Rng, hash_bytes};
 
-/// Bytes behind a mark in which bits flip: the number of the operation and some of its padding.
-const PAYLOAD_LEN: usize = 16;
+/// Bytes behind a mark in which bits flip: the number of an operation and some of its padding, the
+/// chain and the first operation of a register, or the digest of a shard and its place.
+const MARKED_LEN: usize = 16;
+/// Syncs since which what was written may rot: before that, redb cannot tell a rotten page from one
+/// that was torn while it was written, and falls back to the commit before.
+const ROT_AGE_SYNCS: u32 = 6;
+/// The same in files of states. They are committed in two phases of a sync each, and redb does not
+/// fall back from such a commit.
+const ROT_AGE_SYNCS_OF_STATE: u32 = 2;
+const STATE_PREFIX: &str = "state-";
+/// A snapshot that was received, and is synced before it is taken in.
+const SPOOL_PREFIX: &str = "spool-";
 /// What others have on a disk that is nearly full.
 const OTHERS_BYTES: u64 = 1 << 30;
 /// What is free on one that is not.
@@ -66,6 +78,8 @@ struct State {
     slow_factor: u32,
     /// Writes and syncs until the power is cut.
     cut_in: Option<u64>,
+    /// The same, from when the next snapshot is taken in.
+    cut_in_install: Option<u64>,
     failing_syncs: u32,
     failing_writes: u32,
     /// Bytes of all files, at most.
@@ -73,9 +87,11 @@ struct State {
     /// The process was told of an error, or may read a flipped bit.
     is_hurt: bool,
     flips: Vec<Flip>,
+    /// Bits that flip once the process has ended.
+    flips_once_off: usize,
 }
 
-/// A payload before and after a bit of it flipped.
+/// What stood behind a mark before and after a bit of it flipped.
 #[derive(Debug, Clone)]
 struct Flip {
     file: String,
@@ -97,11 +113,13 @@ impl SimDisk {
             cost: Duration::ZERO,
             slow_factor: 1,
             cut_in: None,
+            cut_in_install: None,
             failing_syncs: 0,
             failing_writes: 0,
             capacity: None,
             is_hurt: false,
             flips: Vec::new(),
+            flips_once_off: 0,
         };
         Self(Arc::new(Shared {
             state: Mutex::new(state),
@@ -128,6 +146,10 @@ impl SimDisk {
         let mut state = self.0.state.lock();
         state.life = None;
         state.cut_in = None;
+        let count = std::mem::take(&mut state.flips_once_off);
+        if count > 0 {
+            state.flip(count);
+        }
     }
 
     /// The power is cut.
@@ -138,6 +160,11 @@ impl SimDisk {
     /// The power will be cut in the middle of the `operations`th write or sync from now.
     pub(crate) fn cut_power_after(&self, operations: u64) {
         self.0.state.lock().cut_in = Some(operations);
+    }
+
+    /// The same, from when the next snapshot was received and is taken in.
+    pub(crate) fn cut_power_in_install(&self, operations: u64) {
+        self.0.state.lock().cut_in_install = Some(operations);
     }
 
     /// Returns once the power was cut so.
@@ -169,31 +196,38 @@ impl SimDisk {
         self.0.state.lock().capacity = None;
     }
 
-    /// Flips a bit of something that was stored a while ago; `false` if there is nothing.
-    pub(crate) fn flip(&self) -> bool {
-        self.0.state.lock().flip()
+    /// Flips bits of what was stored a while ago, each at another of up to `count` places.
+    pub(crate) fn flip(&self, count: usize) {
+        self.0.state.lock().flip(count);
     }
 
-    /// Undoes all flips. `false` if a flipped payload was copied elsewhere before it was noticed:
+    /// The same once the process has ended: the next one reads them from the medium.
+    pub(crate) fn flip_once_off(&self, count: usize) {
+        self.0.state.lock().flips_once_off = count;
+    }
+
+    /// Undoes all flips. `false` if something flipped was copied elsewhere before it was noticed:
     /// then the node's data is beyond repair.
     pub(crate) fn mend_flips(&self) -> bool {
         let mut state = self.0.state.lock();
-        let mut is_whole = true;
-        for flip in std::mem::take(&mut state.flips) {
+        let flips = std::mem::take(&mut state.flips);
+        for flip in &flips {
             if let Some(image) = state.files.get_mut(&flip.file) {
                 image.mend(flip.at, &flip.wrong, &flip.right);
             }
-            is_whole &= !state.files.values().any(|image| image.holds(&flip.wrong));
         }
-        is_whole
+        let is_copied = |flip: &Flip| state.files.values().any(|image| image.holds(&flip.wrong));
+        !flips.iter().any(is_copied)
     }
 
     /// Nothing fails any more. Flipped bits stay: they are mended while no process runs.
     pub(crate) fn heal(&self) {
         let mut state = self.0.state.lock();
         state.cut_in = None;
+        state.cut_in_install = None;
         state.failing_syncs = 0;
         state.failing_writes = 0;
+        state.flips_once_off = 0;
         state.slow_factor = 1;
         state.capacity = None;
     }
@@ -203,8 +237,15 @@ impl SimDisk {
         self.0.state.lock().life.is_some()
     }
 
+    /// Whether bits are flipped.
     pub(crate) fn is_flipped(&self) -> bool {
         !self.0.state.lock().flips.is_empty()
+    }
+
+    /// Whether bits are flipped, or will be.
+    pub(crate) fn is_rotting(&self) -> bool {
+        let state = self.0.state.lock();
+        !state.flips.is_empty() || state.flips_once_off > 0
     }
 
     /// Whether the process of now has a reason to be fenced.
@@ -268,35 +309,44 @@ impl State {
         }
     }
 
-    fn flip(&mut self) -> bool {
+    /// Flips a bit each at up to `count` places of one file.
+    fn flip(&mut self, count: usize) {
         let sector = self.profile.sector;
-        let places = self.files.iter().flat_map(|(name, image)| {
-            let places = image.rottable(sector, MARK, PAYLOAD_LEN);
-            places.into_iter().map(move |at| (name.clone(), at))
+        let files = self.files.iter().map(|(name, image)| {
+            let places = image.rottable(sector, MARK, MARKED_LEN, rot_age(name));
+            (name.clone(), places)
         });
-        let places: Vec<_> = places.collect();
-        if places.is_empty() {
-            return false;
+        let mut files: Vec<_> = files.filter(|(_, places)| !places.is_empty()).collect();
+        if files.is_empty() {
+            return;
         }
-        let (name, at) = places[self.rng.index(places.len())].clone();
-        let byte = at + self.rng.index(PAYLOAD_LEN);
+        // A log has many more places than a file of rows; its share is to be no larger.
+        let (name, mut places) = files.swap_remove(self.rng.index(files.len()));
+        for _ in 0..count.min(places.len()) {
+            let at = places.swap_remove(self.rng.index(places.len()));
+            self.flip_at(&name, at);
+        }
+        self.is_hurt = true;
+    }
+
+    fn flip_at(&mut self, name: &str, at: usize) {
+        let byte = at + self.rng.index(MARKED_LEN);
         let bit = u8::try_from(self.rng.below(8)).unwrap_or(0);
-        let Some(image) = self.files.get_mut(&name) else {
-            return false;
+        let Some(image) = self.files.get_mut(name) else {
+            return;
         };
-        let payload = |image: &Image| image.read(at, PAYLOAD_LEN).map(<[u8]>::to_vec);
-        let right = payload(image).unwrap_or_default();
+        let marked = |image: &Image| image.read(at, MARKED_LEN).map(<[u8]>::to_vec);
+        let right = marked(image).unwrap_or_default();
         image.flip(byte, bit);
-        let wrong = payload(image).unwrap_or_default();
-        self.note("flip", &name, &[as_u64(byte), u64::from(bit)]);
+        let wrong = marked(image).unwrap_or_default();
+        self.journal.count(FaultKind::BitFlipped);
+        self.note("flip", name, &[as_u64(byte), u64::from(bit)]);
         self.flips.push(Flip {
-            file: name,
+            file: name.to_owned(),
             at,
             right,
             wrong,
         });
-        self.is_hurt = true;
-        true
     }
 
     fn note(&self, event: &'static str, name: &str, numbers: &[u64]) {
@@ -366,6 +416,9 @@ impl State {
         }
         self.note("sync", name, &[]);
         self.image(name)?.sync();
+        if name.starts_with(SPOOL_PREFIX) && self.cut_in_install.is_some() {
+            self.cut_in = self.cut_in_install.take();
+        }
         Ok(())
     }
 
@@ -376,6 +429,14 @@ impl State {
             return Err(power_is_off());
         }
         Ok(())
+    }
+}
+
+fn rot_age(name: &str) -> u32 {
+    if name.starts_with(STATE_PREFIX) {
+        ROT_AGE_SYNCS_OF_STATE
+    } else {
+        ROT_AGE_SYNCS
     }
 }
 

@@ -12,6 +12,11 @@ use crate::rng::Rng;
 
 /// Writes and syncs within which a power cut in the middle of one comes.
 const CUT_WITHIN_OPERATIONS: u64 = 60;
+/// The same, for one that comes while a snapshot is taken in.
+const CUT_IN_INSTALL_WITHIN_OPERATIONS: u64 = 200;
+
+/// Places of one file at which a bit flips at once: one, or many, so that some are still in use.
+const FLIPS: [usize; 2] = [1, 30];
 
 /// Something that is done to the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +24,7 @@ pub(crate) enum Fault {
     Kill,
     CutPower,
     CutPowerMidWrite,
+    CutPowerMidInstall,
     CutPowerEverywhere,
     Restart,
     FailSync,
@@ -35,10 +41,11 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Kill,
         Self::CutPower,
         Self::CutPowerMidWrite,
+        Self::CutPowerMidInstall,
         Self::CutPowerEverywhere,
         Self::Restart,
         Self::FailSync,
@@ -79,16 +86,28 @@ fn happen(world: &Arc<World>, fault: Fault, rng: &mut Rng) {
     let node = Arc::clone(&world.nodes[rng.index(world.nodes.len())]);
     let down = down_for(rng);
     match fault {
-        Fault::Kill => stop(world, &node, Stop::Kill, down),
-        Fault::CutPower => stop(world, &node, Stop::CutPower, down),
+        Fault::Kill => {
+            stop(world, &node, Stop::Kill, down);
+        }
+        Fault::CutPower => {
+            stop(world, &node, Stop::CutPower, down);
+        }
         Fault::CutPowerMidWrite => node.disk.cut_power_after(rng.below(CUT_WITHIN_OPERATIONS)),
+        Fault::CutPowerMidInstall => {
+            for node in &world.nodes {
+                let operations = rng.below(CUT_IN_INSTALL_WITHIN_OPERATIONS);
+                node.disk.cut_power_in_install(operations);
+            }
+        }
         Fault::CutPowerEverywhere => {
             world.journal.count(FaultKind::PowerCutEverywhere);
             for node in &world.nodes {
                 node.order(Stop::CutPower, down);
             }
         }
-        Fault::Restart => stop(world, &node, Stop::Shutdown, down),
+        Fault::Restart => {
+            stop(world, &node, Stop::Shutdown, down);
+        }
         Fault::FailSync => node.disk.fail_next_sync(),
         Fault::FailWrite => node.disk.fail_next_write(),
         Fault::FillDisk => {
@@ -101,7 +120,7 @@ fn happen(world: &Arc<World>, fault: Fault, rng: &mut Rng) {
             node.disk.set_slow(rng.pick(&[10, 50, 200]));
             later(rng.millis(200, 3_000), move || node.disk.set_slow(1));
         }
-        Fault::FlipBit => flip(world, &node),
+        Fault::FlipBit => flip(world, down, rng),
         Fault::TransferLeader => operator::transfer(world, rng),
         Fault::Split => operator::split(world, rng),
         Fault::ChangeMembers => {
@@ -115,10 +134,20 @@ fn happen(world: &Arc<World>, fault: Fault, rng: &mut Rng) {
     }
 }
 
-/// A bit rots, on a node that could be replaced.
-fn flip(world: &World, node: &Node) {
-    if world.can_lose_one() && node.disk.flip() {
-        world.journal.count(FaultKind::BitFlipped);
+/// Bits rot, on a member that could be replaced: while it runs, or while it is down.
+fn flip(world: &World, down: Duration, rng: &mut Rng) {
+    let member = rng.pick(&world.wanted());
+    let count = rng.pick(&FLIPS);
+    let Some(node) = world.node(member) else {
+        return;
+    };
+    if !world.can_lose_one() {
+        return;
+    }
+    if rng.chance(500) {
+        node.disk.flip(count);
+    } else if stop(world, node, rng.pick(&[Stop::Kill, Stop::CutPower]), down) {
+        node.disk.flip_once_off(count);
     }
 }
 
@@ -132,15 +161,18 @@ fn lose(world: &World, rng: &mut Rng) {
     }
 }
 
-fn stop(world: &World, node: &Node, stop: Stop, down: Duration) {
+/// Whether the node was up and obeys.
+fn stop(world: &World, node: &Node, stop: Stop, down: Duration) -> bool {
     let kind = match stop {
         Stop::Kill | Stop::Repair | Stop::Lose => FaultKind::ProcessKilled,
         Stop::CutPower => FaultKind::PowerCut,
         Stop::Shutdown => FaultKind::CleanRestart,
     };
-    if node.process().is_some() && node.order(stop, down) {
+    let is_obeyed = node.process().is_some() && node.order(stop, down);
+    if is_obeyed {
         world.journal.count(kind);
     }
+    is_obeyed
 }
 
 /// Cuts some nodes off from the others for a while.

@@ -33,10 +33,14 @@
 //! - *An own search for linearizability.* The one of stateright tries every order of operations
 //!   with unknown outcomes anew, exponentially many; crashes leave dozens of those. This one
 //!   remembers the states that it has seen.
-//! - *A bit flips only in what has been durable for a while*, behind a mark that the machine writes.
-//!   redb takes a page of its very last commit that does not fit its checksum for one that was torn,
-//!   and goes back to the commit before: no reader can tell the two apart. And flips in the inner
+//! - *A bit flips only in what redb does not go back from any more*, behind a mark that the machine
+//!   writes. In the log redb takes a page of its very last commit that does not fit its checksum for
+//!   one that was torn, and goes back to the commit before: no reader can tell the two apart. The
+//!   state is committed in two phases, and its rows may rot from then on. And flips in the inner
 //!   pages of its trees are found at the next recovery, not at each read.
+//! - *Bits flip one by one, and many at once*: most of what a file of rows has behind marks are old
+//!   copies that nobody reads again. They flip under a process that may have cached the page, and
+//!   while the node is down.
 //! - *Flips are mended after they were noticed*, before the node starts again, as from a good copy.
 
 mod client;

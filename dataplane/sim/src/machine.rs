@@ -12,7 +12,7 @@ use tessera_tenancy::TenantId;
 use crate::observer::{Applied, Observer};
 use crate::rng::{hash_bytes, mix_in};
 
-/// Stands in front of every payload, so that the disk finds some whose bits to flip.
+/// Stands in front of what the disk may flip a bit of: commands in the log, and rows.
 pub(crate) const MARK: &[u8] = b"\xa5tesSim\x5a";
 
 /// Least bytes behind a mark: the operation's number and as much padding.
@@ -20,6 +20,9 @@ const PADDING_MIN: usize = 8;
 
 /// Where a shard's digest over everything that it applied stands, among its local rows.
 const DIGEST_KEY: &[u8] = b"digest";
+
+/// What the names of a shard's ballast begin with, among its local rows.
+const BALLAST_PREFIX: &[u8] = b"ballast";
 
 /// Numbers an operation in its run, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,8 +99,8 @@ impl Register {
         let Some(row) = row else {
             return Some(Self::default());
         };
-        let (chain, row) = row.split_first_chunk()?;
-        let (count, mut row) = row.split_first_chunk()?;
+        let (chain, row) = row.strip_prefix(MARK)?.split_first_chunk()?;
+        let (mut row, count) = row.split_last_chunk()?;
         let mut ops = Vec::new();
         for _ in 0..u32::from_be_bytes(*count) {
             let (op, rest) = row.split_first_chunk()?;
@@ -110,12 +113,14 @@ impl Register {
         })
     }
 
-    fn encode(&self, payload: &[u8]) -> Bytes {
+    /// Behind the mark stands what every reader looks at: a bit that flips there is seen.
+    fn encode(&self, padding: &[u8]) -> Bytes {
         let mut out = BytesMut::new();
+        out.put_slice(MARK);
         out.put_u64(self.chain);
-        out.put_u32(u32::try_from(self.ops.len()).unwrap_or(u32::MAX));
         self.ops.iter().for_each(|op| out.put_u64(op.0));
-        out.put_slice(payload);
+        out.put_slice(padding);
+        out.put_u32(u32::try_from(self.ops.len()).unwrap_or(u32::MAX));
         out.freeze()
     }
 }
@@ -137,14 +142,14 @@ impl Digest {
             return Ok(Self::default());
         };
         let decode = |row: &[u8]| {
-            let (shard, row) = row.split_first_chunk()?;
+            let (digest, row) = row.strip_prefix(MARK)?.split_first_chunk()?;
             let (index, row) = row.split_first_chunk()?;
             let (ordinal, row) = row.split_first_chunk()?;
             Some(Self {
-                shard: u64::from_be_bytes(*shard),
+                shard: u64::from_be_bytes(*row.first_chunk()?),
                 index: u64::from_be_bytes(*index),
                 ordinal: u32::from_be_bytes(*ordinal),
-                digest: u64::from_be_bytes(*row.first_chunk()?),
+                digest: u64::from_be_bytes(*digest),
             })
         };
         decode(&row).ok_or(RowError::undecodable("a digest"))
@@ -152,10 +157,11 @@ impl Digest {
 
     fn write(&self, rows: &mut dyn RowsMut) -> Result<(), RowError> {
         let mut out = BytesMut::new();
-        out.put_u64(self.shard);
+        out.put_slice(MARK);
+        out.put_u64(self.digest);
         out.put_u64(self.index);
         out.put_u32(self.ordinal);
-        out.put_u64(self.digest);
+        out.put_u64(self.shard);
         rows.put_local(DIGEST_KEY, &out)
     }
 }
@@ -167,6 +173,8 @@ pub(crate) struct Registers {
     /// Which machine of the run.
     pub(crate) number: u64,
     pub(crate) shard: ShardId,
+    /// Local rows that the first command of a range writes besides.
+    pub(crate) ballast: u16,
     pub(crate) observer: Arc<Observer>,
 }
 
@@ -179,7 +187,7 @@ impl StateMachine for Registers {
         command: &[u8],
     ) -> Result<Bytes, RowError> {
         let undecodable = RowError::undecodable("a command");
-        let (change, op, register, payload) = decode_command(command).ok_or(undecodable)?;
+        let (change, op, register, padding) = decode_command(command).ok_or(undecodable)?;
         let Scope::Tenant(tenant) = scope else {
             return Err(RowError::undecodable("a command without a tenant"));
         };
@@ -189,8 +197,11 @@ impl StateMachine for Registers {
         let before = stored.chain;
         stored.chain = chain_after(change, before, op);
         stored.ops.push(op);
-        rows.put(&row, &stored.encode(payload))?;
+        rows.put(&row, &stored.encode(padding))?;
         let last = Digest::read(&*rows)?;
+        if last == Digest::default() {
+            self.load_ballast(rows)?;
+        }
         let hash = mix_in(hash_bytes(command), hash_bytes(&row));
         let digest = Digest {
             shard: self.shard.as_u64(),
@@ -218,6 +229,15 @@ impl StateMachine for Registers {
     }
 }
 
+impl Registers {
+    fn load_ballast(&self, rows: &mut dyn RowsMut) -> Result<(), RowError> {
+        (0..self.ballast).try_for_each(|number| {
+            let number = number.to_be_bytes();
+            rows.put_local(&[BALLAST_PREFIX, &number].concat(), &number)
+        })
+    }
+}
+
 fn decode_command(command: &[u8]) -> Option<(Change, OpId, &[u8], &[u8])> {
     let (tag, rest) = command.split_first()?;
     let change = match tag {
@@ -226,8 +246,8 @@ fn decode_command(command: &[u8]) -> Option<(Change, OpId, &[u8], &[u8])> {
         2.. => return None,
     };
     let (register, payload) = rest.split_at_checked(2)?;
-    let op = payload.strip_prefix(MARK)?.first_chunk()?;
-    Some((change, OpId(u64::from_be_bytes(*op)), register, payload))
+    let (op, padding) = payload.strip_prefix(MARK)?.split_first_chunk()?;
+    Some((change, OpId(u64::from_be_bytes(*op)), register, padding))
 }
 
 #[cfg(test)]
@@ -241,7 +261,7 @@ mod tests {
             register: 7,
         };
         let bytes = command(Change::Append, OpId(9), key, 20);
-        let (change, op, register, payload) = decode_command(&bytes).unwrap();
+        let (change, op, register, padding) = decode_command(&bytes).unwrap();
         assert_eq!(
             (change, op, register),
             (Change::Append, OpId(9), &[0, 7][..])
@@ -250,7 +270,7 @@ mod tests {
             chain: 5,
             ops: vec![OpId(1), OpId(9)],
         };
-        let row = register.encode(payload);
+        let row = register.encode(padding);
         assert_eq!(Register::decode(Some(&row)), Some(register));
         assert_eq!(Register::decode(None), Some(Register::default()));
         assert_eq!(Register::decode(Some(b"short")), None);

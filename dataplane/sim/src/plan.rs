@@ -33,6 +33,9 @@ pub(crate) struct Plan {
     pub(crate) fault_gap: Duration,
     /// How long faults happen.
     pub(crate) faults_for: Duration,
+    /// Rows of the machine that each range has from its first command on: with many, a snapshot is
+    /// taken in by several steps.
+    pub(crate) ballast: u16,
 }
 
 /// Options of the engines.
@@ -90,6 +93,7 @@ impl Plan {
                 .collect(),
             fault_gap: rng.millis(250, 2_000),
             faults_for,
+            ballast: rng.pick(&[0, 0, 0, 2_500]),
         }
     }
 

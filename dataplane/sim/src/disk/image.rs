@@ -2,11 +2,6 @@
 
 use std::collections::BTreeMap;
 
-/// A changed sector is old enough to rot once so many syncs passed since: before that, redb cannot
-/// tell a rotten page from one that was torn while it was written, and falls back to the commit
-/// before.
-const ROT_AGE_SYNCS: u32 = 6;
-
 /// Contents, and for each sector that changed since the last sync what it held then.
 #[derive(Debug, Default)]
 pub(super) struct Image {
@@ -97,13 +92,13 @@ impl Image {
         settled
     }
 
-    /// Where payloads stand that have long been durable: offsets behind each `mark`.
-    pub(super) fn rottable(&self, sector: usize, mark: &[u8], len: usize) -> Vec<usize> {
+    /// Where `len` bytes stand behind each `mark` that were not written since `age` syncs.
+    pub(super) fn rottable(&self, sector: usize, mark: &[u8], len: usize, age: u32) -> Vec<usize> {
         let is_old = |at: usize| {
             let sectors = at / sector..=(at + len) / sector;
             sectors.into_iter().all(|at| {
                 let written = self.written.get(at).copied().unwrap_or(0);
-                !self.unsynced.contains_key(&at) && self.syncs >= written + ROT_AGE_SYNCS
+                !self.unsynced.contains_key(&at) && self.syncs >= written + age
             })
         };
         let found = places(&self.live, mark)
@@ -219,12 +214,13 @@ mod tests {
     #[test]
     fn only_what_is_long_durable_rots() {
         let mut image = image();
-        assert!(image.rottable(SECTOR, b"a", 2).is_empty());
-        for _ in 0..ROT_AGE_SYNCS {
+        assert!(image.rottable(SECTOR, b"ab", 2, 3).is_empty());
+        for _ in 0..3 {
             image.sync();
         }
-        assert_eq!(image.rottable(SECTOR, b"ab", 2), vec![5]);
+        assert_eq!(image.rottable(SECTOR, b"ab", 2, 3), vec![5]);
+        assert!(image.rottable(SECTOR, b"ab", 2, 5).is_empty());
         image.write(SECTOR, 4, b"b");
-        assert!(image.rottable(SECTOR, b"ab", 2).is_empty());
+        assert!(image.rottable(SECTOR, b"ab", 2, 3).is_empty());
     }
 }
