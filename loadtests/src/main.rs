@@ -3,6 +3,8 @@
 //! # Contents
 //! - `pairs`: pairs of clients, a publisher and a subscriber each, at QoS 0 or 1.
 //! - `kill_rounds`: kills the node under load and looks for what was acknowledged and is missing.
+//! - `contract_rounds`: kills the node under clients that do whatever the standard allows, and judges
+//!   all that they saw.
 //! - `engine_rounds`: kills a host of shard engines under load, and looks for the same.
 //! - `read_your_subscribe`: publishes right after SUBACKs, and looks for what does not arrive.
 //! - `fan_out`: bytes written for a message to many inboxes.
@@ -15,6 +17,7 @@
 //! Loops are closed and bounded in count and time; a run ends by itself.
 
 mod client;
+mod contract_rounds;
 mod cpu;
 mod engine_host;
 mod engine_rounds;
@@ -47,6 +50,9 @@ enum Scenario {
     Pairs(pairs::PairsOptions),
     /// Kills the node of a `tessera dev` under load, and looks for what is missing.
     KillRounds(kill_rounds::KillOptions),
+    /// Kills the node of a `tessera dev` under clients of every kind, and judges what they saw by the
+    /// contract's clauses.
+    ContractRounds(contract_rounds::ContractOptions),
     /// Kills a host of shard engines under load, and looks for what is missing, doubled or made up
     EngineRounds(engine_rounds::RoundsOptions),
     /// Publishes right after a SUBACK, and looks for what does not arrive
@@ -76,6 +82,19 @@ async fn main() -> anyhow::Result<()> {
             ensure!(
                 report.is_clean(),
                 "something acknowledged was lost, or something was made up"
+            );
+            Ok(())
+        }
+        Scenario::ContractRounds(options) => {
+            let ready = arguments
+                .target
+                .ready_file()
+                .context("contract-rounds needs --ready-file")?;
+            let report = contract_rounds::run(&ready, &options).await?;
+            report::print_json(&report);
+            ensure!(
+                report.is_clean(),
+                "the contract was broken, or nothing was proven"
             );
             Ok(())
         }

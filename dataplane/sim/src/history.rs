@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-use crate::machine::{Change, Key, OpId, Register};
+use crate::linearizability::{self, Operation, Verdict};
+use crate::machine::{Change, Key, OpId, Register, chain_after};
 
 /// What a client asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,68 @@ pub(crate) struct Op {
     pub(crate) outcome: Outcome,
     pub(crate) begun: u64,
     pub(crate) ended: u64,
+}
+
+/// Whether one order of a register's operations explains all answers.
+pub(crate) fn explain(ops: &[Op]) -> Verdict {
+    let ops = ops.iter().filter(|op| op.tells_something()).copied();
+    let ops: Vec<Op> = ops.collect();
+    linearizability::check(&ops, 0)
+}
+
+impl Op {
+    /// Refused operations were not done, and reads without an answer tell nothing.
+    fn tells_something(&self) -> bool {
+        match (self.ask, self.outcome) {
+            (_, Outcome::Done { .. }) => true,
+            (_, Outcome::Refused) | (Ask::Read, Outcome::Open | Outcome::Unknown) => false,
+            (Ask::Change(_), Outcome::Open | Outcome::Unknown) => true,
+        }
+    }
+}
+
+/// A write answers the chain before it, so every operation sees what the register holds.
+impl Operation for Op {
+    type State = u64;
+
+    fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(self.outcome, Outcome::Done { .. })
+    }
+
+    fn is_write(&self) -> bool {
+        self.ask == Ask::Change(Change::Write)
+    }
+
+    fn observes(&self) -> bool {
+        true
+    }
+
+    fn after(&self, chain: &u64) -> Option<u64> {
+        let told = match self.outcome {
+            Outcome::Done { chain } => Some(chain),
+            Outcome::Open | Outcome::Unknown | Outcome::Refused => None,
+        };
+        let (after, answer) = match self.ask {
+            Ask::Read => (*chain, *chain),
+            Ask::Change(change) => {
+                let after = chain_after(change, *chain, self.id);
+                let answer = match change {
+                    Change::Write => *chain,
+                    Change::Append => after,
+                };
+                (after, answer)
+            }
+        };
+        told.is_none_or(|told| told == answer).then_some(after)
+    }
 }
 
 /// Every operation of a run.

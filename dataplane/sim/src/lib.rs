@@ -22,6 +22,8 @@
 //! - `machine`: what is replicated. `client`, `history`: who asks, and what they were told.
 //! - `invariants`: what must hold, a file each. `linearizability`: the search for an order.
 //! - `journal`: a hash over all events, so that two runs of a seed can be compared.
+//! - [`contract`]: what an MQTT service owes its clients, judged from what they saw; of any service,
+//!   made up or real.
 //!
 //! # Decisions
 //! - *One tokio runtime of one thread with paused time, no turmoil.* The engine reaches files and
@@ -45,6 +47,7 @@
 
 mod client;
 mod cluster;
+pub mod contract;
 mod disk;
 mod faults;
 mod history;

@@ -6,9 +6,6 @@
 
 use std::collections::HashSet;
 
-use crate::history::{Ask, Op, Outcome};
-use crate::machine::{Change, chain_after};
-
 /// Most steps of one search: a history that needs more says nothing, and is an error of the load.
 const STEPS_MAX: usize = 2_000_000;
 
@@ -21,21 +18,30 @@ pub(crate) enum Verdict {
     TooLong,
 }
 
-/// Searches an order of the operations of one register.
-pub(crate) fn check(ops: &[Op]) -> Verdict {
-    let ops = ops.iter().filter(|op| matters(op)).copied();
-    let mut ops: Vec<Op> = ops.collect();
-    ops.sort_by_key(|op| op.begun);
-    Search::new(&ops).run()
+/// One operation of a register. Those that tell nothing are left out.
+pub(crate) trait Operation: Copy {
+    /// What the register holds.
+    type State: Clone + Eq + std::hash::Hash;
+
+    /// Its place in the order of all beginnings and ends.
+    fn begun(&self) -> u64;
+    /// The place of its end; the largest number if its outcome is unknown.
+    fn ended(&self) -> u64;
+    /// It surely takes effect.
+    fn is_done(&self) -> bool;
+    /// It sets the register whatever that holds.
+    fn is_write(&self) -> bool;
+    /// Its answer, or whether it may take effect, depends on what the register holds.
+    fn observes(&self) -> bool;
+    /// The register after it takes effect; `None` if its client was told something else.
+    fn after(&self, state: &Self::State) -> Option<Self::State>;
 }
 
-/// Refused operations were not done, and reads without an answer tell nothing.
-fn matters(op: &Op) -> bool {
-    match (op.ask, op.outcome) {
-        (_, Outcome::Done { .. }) => true,
-        (_, Outcome::Refused) | (Ask::Read, Outcome::Open | Outcome::Unknown) => false,
-        (Ask::Change(_), Outcome::Open | Outcome::Unknown) => true,
-    }
+/// Searches an order of the operations of one register that holds `start` at first.
+pub(crate) fn check<O: Operation>(ops: &[O], start: O::State) -> Verdict {
+    let mut ops = ops.to_vec();
+    ops.sort_by_key(Operation::begun);
+    Search::new(&ops, start).run()
 }
 
 /// A set of operations, a bit each.
@@ -56,32 +62,35 @@ impl Taken {
     }
 }
 
-/// A step that was taken: which operation, and the chain before it.
-struct Step {
+/// A step that was taken: which operation, and the register before it.
+struct Step<S> {
     at: usize,
-    before: u64,
+    before: S,
 }
 
-struct Search<'a> {
-    ops: &'a [Op],
+struct Search<'a, O: Operation> {
+    ops: &'a [O],
     taken: Taken,
-    tried: HashSet<(Taken, u64)>,
-    path: Vec<Step>,
-    chain: u64,
-    /// Answered operations that did not take effect yet.
+    tried: HashSet<(Taken, O::State)>,
+    path: Vec<Step<O::State>>,
+    state: O::State,
+    /// Operations that are done and did not take effect yet.
     left: usize,
+    /// All operations before this one took effect.
+    first: usize,
     steps: usize,
 }
 
-impl<'a> Search<'a> {
-    fn new(ops: &'a [Op]) -> Self {
+impl<'a, O: Operation> Search<'a, O> {
+    fn new(ops: &'a [O], start: O::State) -> Self {
         Self {
             ops,
             taken: Taken::new(ops.len()),
             tried: HashSet::new(),
             path: Vec::new(),
-            chain: 0,
-            left: ops.iter().filter(|op| is_done(op)).count(),
+            state: start,
+            left: ops.iter().filter(|op| op.is_done()).count(),
+            first: 0,
             steps: 0,
         }
     }
@@ -94,8 +103,8 @@ impl<'a> Search<'a> {
                 return Verdict::TooLong;
             }
             match self.next(from) {
-                Some(at) => {
-                    self.take(at);
+                Some((at, state)) => {
+                    self.take(at, state);
                     from = 0;
                 }
                 None => match self.undo() {
@@ -108,86 +117,66 @@ impl<'a> Search<'a> {
     }
 
     /// The next operation, at or after `from`, that may take effect now and leads to something new.
-    fn next(&mut self, from: usize) -> Option<usize> {
+    fn next(&mut self, from: usize) -> Option<(usize, O::State)> {
         // Whatever ended before another one began took effect before it.
-        let left = self.ops.iter().enumerate();
+        let left = self.ops.iter().enumerate().skip(self.first);
         let left = left.filter(|(at, _)| !self.taken.has(*at));
-        let horizon = left.map(|(_, op)| op.ended).min()?;
-        for at in from..self.ops.len() {
+        let horizon = left.map(|(_, op)| op.ended()).min()?;
+        for at in from.max(self.first)..self.ops.len() {
             let op = &self.ops[at];
-            if op.begun > horizon {
+            if op.begun() > horizon {
                 return None;
             }
             if self.taken.has(at) || self.is_pointless(op) {
                 continue;
             }
-            let Some(chain) = step(op, self.chain) else {
+            let Some(state) = op.after(&self.state) else {
                 continue;
             };
             self.taken.toggle(at);
-            let is_new = self.tried.insert((self.taken.clone(), chain));
+            let is_new = self.tried.insert((self.taken.clone(), state.clone()));
             self.taken.toggle(at);
             if is_new {
-                return Some(at);
+                return Some((at, state));
             }
         }
         None
     }
 
-    /// A write of unknown outcome right behind a change of unknown outcome: nobody can have seen
-    /// that change, so an order without it is as good.
-    fn is_pointless(&self, op: &Op) -> bool {
-        let is_unknown_write = op.ask == Ask::Change(Change::Write) && !is_done(op);
+    /// A write right behind a change of unknown outcome that does not see it: nobody can have seen
+    /// that change, so an order without it is as good. So is one without a write of unknown outcome
+    /// there.
+    fn is_pointless(&self, op: &O) -> bool {
+        let is_blind = op.is_write() && (!op.is_done() || !op.observes());
         let last = self.path.last().map(|step| &self.ops[step.at]);
-        is_unknown_write && last.is_some_and(|last| !is_done(last))
+        is_blind && last.is_some_and(|last| !last.is_done())
     }
 
-    fn take(&mut self, at: usize) {
-        let op = &self.ops[at];
-        let before = self.chain;
-        self.chain = step(op, before).unwrap_or(before);
+    fn take(&mut self, at: usize, state: O::State) {
+        let before = std::mem::replace(&mut self.state, state);
         self.taken.toggle(at);
-        self.left -= usize::from(is_done(op));
+        self.left -= usize::from(self.ops[at].is_done());
+        while self.first < self.ops.len() && self.taken.has(self.first) {
+            self.first += 1;
+        }
         self.path.push(Step { at, before });
     }
 
     fn undo(&mut self) -> Option<usize> {
         let Step { at, before } = self.path.pop()?;
-        self.chain = before;
+        self.state = before;
         self.taken.toggle(at);
-        self.left += usize::from(is_done(&self.ops[at]));
+        self.first = self.first.min(at);
+        self.left += usize::from(self.ops[at].is_done());
         Some(at)
     }
 }
 
-const fn is_done(op: &Op) -> bool {
-    matches!(op.outcome, Outcome::Done { .. })
-}
-
-/// The chain after an operation takes effect; `None` if its client was told something else.
-fn step(op: &Op, chain: u64) -> Option<u64> {
-    let told = match op.outcome {
-        Outcome::Done { chain } => Some(chain),
-        Outcome::Open | Outcome::Unknown | Outcome::Refused => None,
-    };
-    let (after, answer) = match op.ask {
-        Ask::Read => (chain, chain),
-        Ask::Change(change) => {
-            let after = chain_after(change, chain, op.id);
-            let answer = match change {
-                Change::Write => chain,
-                Change::Append => after,
-            };
-            (after, answer)
-        }
-    };
-    told.is_none_or(|told| told == answer).then_some(after)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::machine::{Key, OpId};
+    use super::Verdict;
+    use crate::history::{Ask, Op, Outcome, explain as check};
+    use crate::machine::{Change, Key, OpId, chain_after};
 
     const KEY: Key = Key {
         tenant: 0,

@@ -1,14 +1,14 @@
 //! Linearizability: each register behaves as if every operation took effect at one moment between
 //! its beginning and its end.
 
-use crate::history::Op;
-use crate::linearizability::{Verdict, check as search};
+use crate::history::{Op, explain};
+use crate::linearizability::Verdict;
 use crate::machine::Key;
 
 pub(crate) const NAME: &str = "linearizable";
 
 pub(crate) fn check(key: Key, ops: &[Op]) -> Result<(), String> {
-    match search(ops) {
+    match explain(ops) {
         Verdict::Linearizable => Ok(()),
         Verdict::Not => Err(format!("no order explains the answers of {key:?}: {ops:?}")),
         Verdict::TooLong => Err(format!("{} operations of {key:?} are too many", ops.len())),
