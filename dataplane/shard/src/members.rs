@@ -94,7 +94,9 @@ impl Replica {
 
     async fn tell_removed(&self, node: NodeId) {
         let (_, members) = self.state.group.applied();
-        let since = members.log_id().as_ref().map_or(0, |id| id.index);
+        let Some(since) = *members.log_id() else {
+            return;
+        };
         let told: Result<(), CallError> = self
             .link
             .call_member(node, &Request::Retire(since), self.timing.election_max)

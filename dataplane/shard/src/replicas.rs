@@ -14,6 +14,7 @@ use crate::error::{OpenError, ProposeError, RowError};
 use crate::fence::Fence;
 use crate::log;
 use crate::machine::StateMachine;
+use crate::raft_types::LogId;
 use crate::range::{RangeRecord, ShardId, StoreKind};
 use crate::replica::{Replica, ReplicaSetup, extent_of};
 use crate::space::Counted;
@@ -177,7 +178,8 @@ impl OpenStore {
             return Ok(());
         }
         let left = self.left_since(record.shard);
-        if left.map_err(|_failed| Refusal::Unavailable)? >= Some(since) {
+        let left = left.map_err(|_failed| Refusal::Unavailable)?;
+        if left.is_some_and(|left| left.index >= since) {
             return Err(Refusal::Removed);
         }
         let replicas = self.replicas.all();
@@ -284,18 +286,30 @@ impl OpenStore {
         Ok(())
     }
 
-    fn left_since(&self, shard: ShardId) -> Result<Option<u64>, RowError> {
+    /// Whether this node may vote for a candidate. One that it left the group behind of is of members
+    /// of before: this node's old vote and log are gone, and with them what it had promised to those.
+    /// Every later leader has the change by which it left.
+    pub(crate) fn may_vote(&self, shard: ShardId, last: Option<LogId>) -> Result<bool, RowError> {
+        let left = self.left_since(shard)?;
+        Ok(left.is_none() || last >= left)
+    }
+
+    fn left_since(&self, shard: ShardId) -> Result<Option<LogId>, RowError> {
         log::read_tombstone(&*self.setup.log.database().get_open()?, shard)
     }
 
     /// Removes this node's replica of a group that it left by the change at `since`.
-    pub(crate) async fn retire(&self, shard: ShardId, since: u64) -> Result<(), Refusal> {
+    pub(crate) async fn retire(&self, shard: ShardId, since: LogId) -> Result<(), Refusal> {
         let _making = self.making.lock().await;
         let Some(replica) = self.replicas.get(shard) else {
             return Ok(());
         };
         let (_, members) = replica.state.group.applied();
-        if members.log_id().as_ref().is_some_and(|id| id.index > since) {
+        if members
+            .log_id()
+            .as_ref()
+            .is_some_and(|id| id.index > since.index)
+        {
             // An old word: this node has come back since.
             return Ok(());
         }

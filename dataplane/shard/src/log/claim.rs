@@ -10,6 +10,7 @@ use crate::checksum::{Tag, insert_sealed, unseal};
 use crate::error::RowError;
 use crate::log::rows::{META, NODE_KEY, range_key, range_prefix, read_meta, tombstone_key};
 use crate::log::writer::NodeLog;
+use crate::raft_types::{LogId, log_id};
 use crate::range::{RangeRecord, ShardId, StoreKind};
 
 /// Whose folder it is, and its last incarnation; `None` for a new one.
@@ -78,25 +79,36 @@ fn read_range(key: &[u8], value: &[u8]) -> Option<RangeRecord> {
 }
 
 /// Since which change of its members this node is not in a group; `None` if it never left it.
-pub(crate) fn read_tombstone(database: &Database, shard: ShardId) -> Result<Option<u64>, RowError> {
+pub(crate) fn read_tombstone(
+    database: &Database,
+    shard: ShardId,
+) -> Result<Option<LogId>, RowError> {
     let txn = database.begin_read().map_err(RowError::storage)?;
     let table = txn.open_table(META).map_err(RowError::storage)?;
     read_meta(&table, &tombstone_key(shard), |value| {
         let mut reader = Reader::new(value);
-        let since = reader.u64()?;
-        reader.is_empty().then_some(since)
+        let index = reader.u64()?;
+        // The form before had no term.
+        let term = if reader.is_empty() { 0 } else { reader.u64()? };
+        reader.is_empty().then_some(log_id(term, index))
     })
 }
 
 impl NodeLog {
     /// This node leaves a group since a change of its members: nothing of it is left in the log but
     /// that. Durable on return.
-    pub(crate) async fn bury(&self, kind: StoreKind, shard: ShardId, since: u64) -> io::Result<()> {
+    pub(crate) async fn bury(
+        &self,
+        kind: StoreKind,
+        shard: ShardId,
+        since: LogId,
+    ) -> io::Result<()> {
+        let value = [
+            since.index.to_le_bytes(),
+            since.leader_id.term.to_le_bytes(),
+        ];
         let rows = vec![
-            (
-                tombstone_key(shard).to_vec(),
-                Some(since.to_le_bytes().to_vec()),
-            ),
+            (tombstone_key(shard).to_vec(), Some(value.concat())),
             (range_key(kind, shard).to_vec(), None),
         ];
         self.forget(shard, rows).await

@@ -6,12 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use openraft::ChangeMembers;
+use openraft::raft::{VoteRequest, VoteResponse};
 use tessera_tenancy::NodeId;
 
 use super::cluster::{Cluster, until};
 use super::determinism::simulate;
 use super::kit::{Counters, ECHO, ERASE, FILL, count, key_of, tenant};
 use crate::raft::Inner;
+use crate::raft_types::{Types, log_id};
 use crate::state::View;
 use crate::{ChangeError, Faults, Members, ProposeError, ReadError, Scope, Shard};
 
@@ -235,7 +237,7 @@ fn a_replica_that_is_retired_says_not_applied_only_of_what_it_has_not_sent() {
         let store = &cluster.nodes[&leader].store;
         until(|| (count(store, tenant(7), b"sent") == 1).then_some(())).await;
         let queued = submit(b"queued");
-        let retire = crate::wire::Request::Retire(1_000);
+        let retire = crate::wire::Request::Retire(log_id(9, 1_000));
         let envelope = crate::wire::Envelope {
             cluster: tessera_tenancy::ClusterId::from_bytes([9; 16]),
             kind: crate::StoreKind::Inbox,
@@ -346,6 +348,43 @@ fn a_removal_whose_caller_went_away_goes_on_and_the_replica_is_told() {
         let store = &cluster.nodes[&other].store;
         until(|| store.find_shard(tenant(7), b"").is_none().then_some(())).await;
         assert_eq!(shard.members().voters.len(), 2);
+        cluster.end().await;
+    });
+}
+
+/// What it had promised as a member of before is gone with its old replica: of the old members, it and
+/// another one that missed its removal must not make a leader.
+#[test]
+fn a_node_that_comes_back_votes_for_nobody_who_missed_that_it_was_removed() {
+    simulate(async {
+        let mut cluster = Cluster::simulated(19);
+        cluster.begin(&[1, 2, 3], 1).await;
+        let (leader, shard) = cluster.led().await;
+        cluster.add(leader, 7, b"a").await;
+        let (back, third) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+        let (before, _) = shard.replica().state.group.applied();
+        shard.remove(NodeId(back)).await.unwrap();
+        let store = &cluster.nodes[&back].store;
+        until(|| store.find_shard(tenant(7), b"").is_none().then_some(())).await;
+        shard.add_learner(NodeId(back)).await.unwrap();
+        until(|| store.find_shard(tenant(7), b"")).await;
+        let (now, _) = shard.replica().state.group.applied();
+        // No leader is heard of any more, so that only the candidate's log counts.
+        cluster.board.cut(NodeId(leader), NodeId(back));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let link = cluster.shard(third, 7).await;
+        let ask = async |last| {
+            let vote = openraft::Vote::new(1_000, third);
+            let request = crate::wire::Request::Vote(VoteRequest::new(vote, last));
+            let link = &link.replica().link;
+            let within = Duration::from_secs(1);
+            let answer = link.call(NodeId(back), &request, within).await;
+            answer
+                .ok()
+                .map(|answer: VoteResponse<Types>| answer.vote_granted)
+        };
+        assert_eq!(ask(before).await, None);
+        assert_eq!(ask(now).await, Some(true));
         cluster.end().await;
     });
 }

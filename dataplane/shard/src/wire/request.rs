@@ -9,7 +9,7 @@ use tessera_tenancy::ClusterId;
 use crate::batch::EncodedBatch;
 use crate::bytes_io::{Reader, put_part};
 use crate::log::{encode_vote, read_vote};
-use crate::raft_types::{BatchReply, SnapshotMeta, Types, Vote};
+use crate::raft_types::{BatchReply, LogId, SnapshotMeta, Types, Vote, log_id};
 use crate::range::{RangeRecord, ShardId, StoreKind};
 use crate::wire::append::{VOTE_LEN, put_append, read_append};
 
@@ -41,8 +41,8 @@ pub(crate) enum Request {
     /// Make a replica of this range, empty. The number is the log index of the group's members as
     /// the sender knows them.
     Host(RangeRecord, u64),
-    /// The receiver is no member since the change at this log index: its replica goes.
-    Retire(u64),
+    /// The receiver is no member since the change at this place in the log: its replica goes.
+    Retire(LogId),
     /// A part of a snapshot.
     Snapshot(SnapshotPart),
 }
@@ -150,7 +150,10 @@ impl Request {
                 out.extend_from_slice(&since.to_le_bytes());
                 out.extend_from_slice(&record.encode());
             }
-            Self::Retire(since) => out.extend_from_slice(&since.to_le_bytes()),
+            Self::Retire(since) => {
+                out.extend_from_slice(&since.index.to_le_bytes());
+                out.extend_from_slice(&since.leader_id.term.to_le_bytes());
+            }
             Self::Snapshot(part) => put_snapshot(&mut out, part)?,
         }
         Some(out.into())
@@ -254,7 +257,10 @@ fn read_request(whole: &Bytes, envelope: &Envelope, mut reader: Reader<'_>) -> O
             let since = reader.u64()?;
             Request::Host(RangeRecord::decode(envelope.shard, reader.rest())?, since)
         }
-        TAG_RETIRE => Request::Retire(reader.u64()?),
+        TAG_RETIRE => {
+            let index = reader.u64()?;
+            Request::Retire(log_id(reader.u64()?, index))
+        }
         TAG_SNAPSHOT => Request::Snapshot(read_snapshot(whole, reader)?),
         0 | 10.. => return None,
     })
