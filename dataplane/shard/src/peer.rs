@@ -18,7 +18,7 @@ use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2, impls:
 use serde::de::DeserializeOwned;
 use tessera_tenancy::{ClusterId, NodeId};
 
-use crate::raft_types::{Types, Vote};
+use crate::raft_types::{LogId, Types, Vote};
 use crate::range::{RangeRecord, StoreKind};
 use crate::snapshot::{SNAPSHOT_TIME_MAX, send_snapshot};
 use crate::state::{Group, SnapshotData};
@@ -71,9 +71,18 @@ pub(crate) struct GroupLink {
     pub(crate) link: Arc<Link>,
     pub(crate) kind: StoreKind,
     pub(crate) group: Arc<Group>,
+    /// Since which change of its members this node was out of the group, if it comes back to it. Until
+    /// its log has that change, it knows old members only, and must neither vote nor be voted for among
+    /// those: its old vote and log are gone, and with them what it had promised.
+    pub(crate) left: Option<LogId>,
 }
 
 impl GroupLink {
+    /// Whether a candidate with this last entry may have this node's vote, or be it.
+    pub(crate) fn may_elect(&self, last: Option<LogId>) -> bool {
+        self.left.is_none() || last >= self.left
+    }
+
     /// Asks the replica on `to`, if it has one.
     pub(crate) async fn call_member<T: DeserializeOwned>(
         &self,
@@ -174,6 +183,17 @@ impl Peer {
     }
 }
 
+impl Peer {
+    fn check_candidate(&self, request: &VoteRequest<Types>) -> Result<(), RPCError<Types>> {
+        if self.group.may_elect(request.last_log_id) {
+            return Ok(());
+        }
+        let to = self.target;
+        let unasked = Unreachable::new(&TransportError::Unreachable { to });
+        Err(RPCError::Unreachable(unasked))
+    }
+}
+
 impl RaftNetworkV2<Types> for Peer {
     type SnapshotData = SnapshotData;
 
@@ -191,6 +211,7 @@ impl RaftNetworkV2<Types> for Peer {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.check_candidate(&request)?;
         let request = Request::Vote(request);
         self.call(RPCTypes::Vote, request, &option).await
     }
@@ -200,6 +221,7 @@ impl RaftNetworkV2<Types> for Peer {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.check_candidate(&request)?;
         let request = Request::PreVote(request);
         self.call(RPCTypes::Vote, request, &option).await
     }

@@ -17,7 +17,7 @@ use crate::digest::{StateDigest, digest};
 use crate::disk::Storage;
 use crate::error::{OpenError, ReadError, RowError};
 use crate::fence::Fence;
-use crate::log::{GroupLog, LogHandle, NodeLog};
+use crate::log::{GroupLog, LogHandle, NodeLog, read_tombstone};
 use crate::machine::{Rows, StateMachine};
 use crate::options::{EngineOptions, RaftTiming};
 use crate::peer::{CallError, GroupLink, Link};
@@ -101,6 +101,7 @@ impl Replica {
             link: Arc::clone(&setup.link),
             kind,
             group: Arc::clone(&state.group),
+            left: read_tombstone(&*setup.log.database().get_open()?, shard)?,
         };
         let config = raft_config(shard, &options.timing)?;
         let log = LogHandle(Arc::clone(&state.log));

@@ -286,14 +286,6 @@ impl OpenStore {
         Ok(())
     }
 
-    /// Whether this node may vote for a candidate. One that it left the group behind of is of members
-    /// of before: this node's old vote and log are gone, and with them what it had promised to those.
-    /// Every later leader has the change by which it left.
-    pub(crate) fn may_vote(&self, shard: ShardId, last: Option<LogId>) -> Result<bool, RowError> {
-        let left = self.left_since(shard)?;
-        Ok(left.is_none() || last >= left)
-    }
-
     fn left_since(&self, shard: ShardId) -> Result<Option<LogId>, RowError> {
         log::read_tombstone(&*self.setup.log.database().get_open()?, shard)
     }

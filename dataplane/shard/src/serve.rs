@@ -35,11 +35,10 @@ async fn serve_replica(
     let replica = store.replicas().get(shard);
     let replica = replica.ok_or(Refusal::UnknownShard)?;
     let raft = &replica.raft;
-    if let Request::Vote(vote) | Request::PreVote(vote) = &request {
-        let may_vote = store.may_vote(shard, vote.last_log_id);
-        if !may_vote.map_err(|_failed| Refusal::Unavailable)? {
-            return Err(Refusal::Unavailable);
-        }
+    if let Request::Vote(vote) | Request::PreVote(vote) = &request
+        && !replica.link.may_elect(vote.last_log_id)
+    {
+        return Err(Refusal::Unavailable);
     }
     match request {
         Request::Append(append) => {

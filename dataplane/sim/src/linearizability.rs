@@ -78,6 +78,8 @@ struct Search<'a, O: Operation> {
     left: usize,
     /// All operations before this one took effect.
     first: usize,
+    /// All operations before this one that are done took effect.
+    first_done: usize,
     steps: usize,
 }
 
@@ -91,6 +93,7 @@ impl<'a, O: Operation> Search<'a, O> {
             state: start,
             left: ops.iter().filter(|op| op.is_done()).count(),
             first: 0,
+            first_done: 0,
             steps: 0,
         }
     }
@@ -118,10 +121,8 @@ impl<'a, O: Operation> Search<'a, O> {
 
     /// The next operation, at or after `from`, that may take effect now and leads to something new.
     fn next(&mut self, from: usize) -> Option<(usize, O::State)> {
-        // Whatever ended before another one began took effect before it.
-        let left = self.ops.iter().enumerate().skip(self.first);
-        let left = left.filter(|(at, _)| !self.taken.has(*at));
-        let horizon = left.map(|(_, op)| op.ended()).min()?;
+        let horizon = self.horizon()?;
+        let seers = self.seers(horizon);
         for at in from.max(self.first)..self.ops.len() {
             let op = &self.ops[at];
             if op.begun() > horizon {
@@ -133,6 +134,9 @@ impl<'a, O: Operation> Search<'a, O> {
             let Some(state) = op.after(&self.state) else {
                 continue;
             };
+            if op.is_write() && !op.is_done() && !self.is_seen(at, &state, &seers) {
+                continue;
+            }
             self.taken.toggle(at);
             let is_new = self.tried.insert((self.taken.clone(), state.clone()));
             self.taken.toggle(at);
@@ -141,6 +145,36 @@ impl<'a, O: Operation> Search<'a, O> {
             }
         }
         None
+    }
+
+    /// Whatever ended before another one began took effect before it: nothing that begins later than
+    /// this can be the next. `None` if all that is done took effect.
+    fn horizon(&self) -> Option<u64> {
+        let mut horizon = None;
+        for (at, op) in self.ops.iter().enumerate().skip(self.first_done) {
+            if horizon.is_some_and(|horizon| op.begun() > horizon) {
+                break;
+            }
+            if op.is_done() && !self.taken.has(at) {
+                horizon = Some(horizon.map_or(op.ended(), |horizon: u64| horizon.min(op.ended())));
+            }
+        }
+        horizon
+    }
+
+    /// Operations that may come next and see what the register holds.
+    fn seers(&self, horizon: u64) -> Vec<usize> {
+        let ops = self.ops.iter().enumerate().skip(self.first);
+        let ops = ops.take_while(|(_, op)| op.begun() <= horizon);
+        let ops = ops.filter(|(at, op)| op.observes() && !self.taken.has(*at));
+        ops.map(|(at, _)| at).collect()
+    }
+
+    /// Whether another operation that may come right after `at` sees what that leaves. A write of
+    /// unknown outcome that nothing sees might as well not have been.
+    fn is_seen(&self, at: usize, state: &O::State, seers: &[usize]) -> bool {
+        let mut others = seers.iter().filter(|other| **other != at);
+        others.any(|other| self.ops[*other].after(state).is_some())
     }
 
     /// A write right behind a change of unknown outcome that does not see it: nobody can have seen
@@ -159,6 +193,11 @@ impl<'a, O: Operation> Search<'a, O> {
         while self.first < self.ops.len() && self.taken.has(self.first) {
             self.first += 1;
         }
+        while self.first_done < self.ops.len()
+            && (self.taken.has(self.first_done) || !self.ops[self.first_done].is_done())
+        {
+            self.first_done += 1;
+        }
         self.path.push(Step { at, before });
     }
 
@@ -167,6 +206,7 @@ impl<'a, O: Operation> Search<'a, O> {
         self.state = before;
         self.taken.toggle(at);
         self.first = self.first.min(at);
+        self.first_done = self.first_done.min(at);
         self.left += usize::from(self.ops[at].is_done());
         Some(at)
     }

@@ -98,6 +98,24 @@ fn c5_a_write_at_qos_2_takes_effect_once_though_it_is_sent_again() {
 }
 
 #[test]
+fn c5_thousands_of_writes_without_an_answer_are_searched() {
+    keeps(Clause::RetainedIsARegister, |story| {
+        let writer = story.transient(1, 1);
+        let reader = story.transient(1, 2);
+        for number in (1..=4_000).step_by(2) {
+            let lost = Publish {
+                qos: AtMostOnce,
+                ..retained(number)
+            };
+            story.send(writer, lost);
+            story.publish(writer, retained(number + 1));
+            story.read(reader, "r", Some(number + 1));
+        }
+        story.quiet();
+    });
+}
+
+#[test]
 fn c5_a_retained_message_goes_when_it_expires() {
     let tell = |seconds: u64| {
         move |story: &mut Story| {
