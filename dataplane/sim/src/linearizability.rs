@@ -156,7 +156,8 @@ impl<'a, O: Operation> Search<'a, O> {
                 break;
             }
             if op.is_done() && !self.taken.has(at) {
-                horizon = Some(horizon.map_or(op.ended(), |horizon: u64| horizon.min(op.ended())));
+                let ended = op.ended();
+                horizon = Some(horizon.map_or(ended, |horizon: u64| horizon.min(ended)));
             }
         }
         horizon
