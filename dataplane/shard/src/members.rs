@@ -143,6 +143,11 @@ impl Replica {
         let Ok(_changing) = self.changing.try_lock() else {
             return Err(ChangeError::InProgress);
         };
+        // Raft would end what is half done first, and then take this on top: whoever asked for it saw
+        // the voters of before and after, and might be left with one fewer than it meant.
+        if self.is_half_changed() {
+            return Err(ChangeError::InProgress);
+        }
         let members = self.resolve(change)?;
         let changing = self
             .raft
@@ -152,6 +157,13 @@ impl Replica {
             Ok(Err(error)) => Err(self.change_error(error, change)),
             Err(_late) => Err(ChangeError::Unavailable),
         }
+    }
+
+    fn is_half_changed(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let configs = metrics.membership_config.membership().get_joint_config();
+        configs.len() > 1
     }
 
     fn resolve(&self, change: Change) -> Result<ChangeMembers<u64, EmptyNode>, ChangeError> {

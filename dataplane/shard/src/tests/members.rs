@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::{VoteRequest, VoteResponse};
 use tessera_tenancy::NodeId;
 
@@ -331,6 +332,40 @@ fn a_change_that_nobody_ends_is_ended() {
         assert_eq!(shard.members().voters.len(), 2);
         cluster.add(leader, 7, b"a").await;
         shard.add_learner(NodeId(other)).await.unwrap();
+        cluster.end().await;
+    });
+}
+
+/// Who asks for a change has seen the voters of before and after: a change on top of what is left of
+/// another one would take the group one voter further than it says.
+#[test]
+fn nothing_is_removed_on_top_of_a_removal_that_is_half_done() {
+    simulate(async {
+        let mut cluster = Cluster::simulated(20);
+        cluster.begin(&[1, 2, 3, 4], 1).await;
+        let (leader, shard) = cluster.led().await;
+        cluster.add(leader, 7, b"a").await;
+        let (first, second) = (leader % 4 + 1, (leader + 1) % 4 + 1);
+        let go = ChangeMembers::RemoveVoters(BTreeSet::from([first]));
+        let begin = |raft: Inner| async move {
+            let begun = raft.change_membership(go, false).now_or_never();
+            assert!(begun.is_none(), "it was done at once");
+        };
+        shard.replica().raft.call(begin).await;
+        let is_half = || {
+            let metrics = shard.replica().raft.metrics();
+            let members = metrics.borrow_watched().membership_config.clone();
+            let configs = members.membership().get_joint_config().len();
+            (configs == 2).then_some(())
+        };
+        until(is_half).await;
+        assert_eq!(shard.members().voters, ids(&[1, 2, 3, 4]));
+        let refused = shard.remove(NodeId(second)).await;
+        assert_eq!(refused, Err(ChangeError::InProgress));
+        until(|| (shard.members().voters.len() == 3).then_some(())).await;
+        assert!(shard.members().voters.contains(&NodeId(second)));
+        shard.remove(NodeId(second)).await.unwrap();
+        assert_eq!(shard.members().voters.len(), 2);
         cluster.end().await;
     });
 }
