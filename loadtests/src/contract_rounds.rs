@@ -17,7 +17,6 @@ mod tenants;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -31,7 +30,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use chance::Chance;
-use device::{DEVICES, Device};
+use device::{DEVICES, Device, Rest};
 use link::Link;
 use names::Names;
 use reader::Reader;
@@ -147,11 +146,11 @@ pub(crate) async fn run(ready: &Path, options: &ContractOptions) -> anyhow::Resu
     }
     let (phase, watched) = watch::channel(Phase::Settle);
     let mut clients = JoinSet::new();
-    let mut settled = Vec::new();
+    let mut rests = Vec::new();
     for access in &tenants {
         for number in 0..DEVICES {
             let device = Device::new(&world, access, number);
-            settled.push(device.settled());
+            rests.push(device.rest());
             clients.spawn(device.run(watched.clone()));
         }
         clients.spawn(Reader::new(&world, access).run(watched.clone()));
@@ -161,7 +160,7 @@ pub(crate) async fn run(ready: &Path, options: &ContractOptions) -> anyhow::Resu
         ready: ready.to_owned(),
         chance: Chance::new(options.seed, 0),
         phase,
-        settled,
+        rests,
         started: Instant::now(),
     };
     let done = tokio::select! {
@@ -184,7 +183,7 @@ struct Rounds {
     ready: PathBuf,
     chance: Chance,
     phase: watch::Sender<Phase>,
-    settled: Vec<Arc<AtomicBool>>,
+    rests: Vec<Arc<Rest>>,
     /// When the node started, as far as it is known.
     started: Instant,
 }
@@ -248,14 +247,14 @@ impl Rounds {
         self.phase.send_replace(Phase::Settle);
         let deadline = Instant::now() + SETTLE_MAX;
         loop {
-            let mut settled = self.settled.iter();
-            let is_settled = settled.all(|settled| settled.load(Ordering::SeqCst));
-            if is_settled && self.world.recorder.quiet_for() >= QUIET {
+            let unrest: Vec<String> = self.rests.iter().filter_map(|rest| rest.unrest()).collect();
+            if unrest.is_empty() && self.world.recorder.quiet_for() >= QUIET {
                 break;
             }
             ensure!(
                 Instant::now() < deadline,
-                "not every client came to rest within {SETTLE_MAX:?}"
+                "not every client came to rest within {SETTLE_MAX:?}: {}",
+                unrest.join(", ")
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -5,6 +5,7 @@
 //! - `connection`: one task per device. Start reading at `Connection::run`.
 //! - `authenticate`: which tenant and principal a device is.
 //! - `targets`, `route`: who receives a message, and the walk to them.
+//! - `once`: QoS 2 publishes on their way, which the same one sent again joins.
 //! - `outbox`: where publishers leave messages for one connection.
 //! - `local`, `tenants`, `registry`: what this node knows of its own connections. `drops`: what
 //!   did not reach them.
@@ -37,6 +38,7 @@ mod keep_alive;
 mod listener;
 mod local;
 mod metrics;
+mod once;
 mod outbox;
 mod peers;
 mod registry;

@@ -11,6 +11,7 @@ use tessera_tenancy::TenantId;
 
 use crate::drops::{AllDrops, TenantDrops};
 use crate::local::LocalRoutes;
+use crate::once::OnceRuns;
 use crate::peers::{Lanes, Link};
 use crate::shared::Shared;
 
@@ -22,6 +23,8 @@ pub(crate) struct Tenant {
     pub(crate) routes: Arc<TenantRoutes>,
     pub(crate) local: LocalRoutes,
     pub(crate) drops: Arc<TenantDrops>,
+    /// QoS 2 publishes that are on their way.
+    pub(crate) once: OnceRuns,
     /// What came from other nodes.
     pub(crate) lanes: Lanes,
     /// What goes to other nodes.
@@ -94,6 +97,7 @@ impl Tenants {
             routes,
             local: LocalRoutes::default(),
             drops: drops.ensure(id),
+            once: OnceRuns::default(),
             lanes: Lanes::default(),
             links: Mutex::default(),
             dist: dist.clone(),

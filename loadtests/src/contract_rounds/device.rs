@@ -1,9 +1,9 @@
 //! A client that does what comes to its mind, and writes down all of it.
 
 mod connect;
+mod rest;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,6 +14,8 @@ use tessera_mqtt::{
 use tessera_sim::contract::{self as contract, Act, End, Subscription};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
+
+pub(crate) use rest::Rest;
 
 use super::chance::Chance;
 use super::link::Link;
@@ -80,7 +82,7 @@ pub(crate) struct Device {
     stays: bool,
     /// When to connect, or to do something.
     next: Instant,
-    is_settled: Arc<AtomicBool>,
+    rest: Arc<Rest>,
 }
 
 impl Device {
@@ -98,22 +100,23 @@ impl Device {
             is_old_same: false,
             stays: false,
             next: Instant::now(),
-            is_settled: Arc::default(),
+            rest: Arc::new(Rest::new(access, number)),
         }
     }
 
-    /// Whether it is connected and waits for nothing; true only in the phase that asks for it.
-    pub(crate) fn settled(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.is_settled)
+    pub(crate) fn rest(&self) -> Arc<Rest> {
+        Arc::clone(&self.rest)
     }
 
     /// Lives until the phase is the last.
     pub(crate) async fn run(mut self, mut phase: watch::Receiver<Phase>) -> anyhow::Result<()> {
         loop {
             let now = *phase.borrow_and_update();
-            let is_settled = now == Phase::Settle && self.link.is_some();
-            self.is_settled
-                .store(is_settled && self.session.is_settled(), Ordering::SeqCst);
+            if now == Phase::Settle {
+                self.rest.set(self.link.as_ref(), &self.session);
+            } else {
+                self.rest.disturb();
+            }
             match now {
                 Phase::Over => return Ok(()),
                 Phase::Settle if self.link.is_none() => self.connect_or_wait().await?,

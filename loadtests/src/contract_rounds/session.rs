@@ -50,10 +50,20 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Nothing is on its way.
-    pub(crate) fn is_settled(&self) -> bool {
-        let is_idle = self.inflight.is_empty() && self.received.is_empty();
-        is_idle && self.asked.is_none() && self.is_steady
+    /// What it waits for; `None` if nothing is on its way.
+    pub(crate) fn waits_for(&self) -> Option<String> {
+        if let Some(asked) = &self.asked {
+            return Some(format!("the answer to packet {}", asked.packet));
+        }
+        if let Some(one) = self.inflight.first() {
+            let (message, packet) = (one.publish.message.0, one.packet);
+            let stage = one.stage;
+            return Some(format!("message {message}, packet {packet}, {stage:?}"));
+        }
+        if let Some(packet) = self.received.first() {
+            return Some(format!("PUBREL of packet {packet}"));
+        }
+        (!self.is_steady).then(|| "its steady subscriptions".to_owned())
     }
 
     pub(crate) fn inflight(&self) -> usize {
@@ -164,11 +174,16 @@ impl Session {
         packet: Packet,
         is_same: bool,
     ) -> anyhow::Result<()> {
-        let is_of_session = matches!(packet, Packet::PubAck(_) | Packet::PubRec(_));
-        let is_of_connection = matches!(
+        let is_of_session = matches!(
             packet,
-            Packet::Publish(_) | Packet::SubAck(_) | Packet::UnsubAck(_)
+            Packet::Publish(_) | Packet::PubAck(_) | Packet::PubRec(_)
         );
+        let is_of_connection = matches!(packet, Packet::SubAck(_) | Packet::UnsubAck(_));
+        if let Packet::Publish(publish) = &packet
+            && !is_same
+        {
+            return record_delivery(recorder, who, publish);
+        }
         if is_of_connection || (is_of_session && is_same) {
             self.handle_packet(recorder, who, packet)?;
         }
@@ -181,23 +196,13 @@ impl Session {
         who: Who,
         publish: Publish,
     ) -> anyhow::Result<Option<Packet>> {
-        let topic = publish.topic.name().context("an alias was not allowed")?;
         let id = publish.packet_id;
         let is_new = match (publish.qos, id) {
             (Qos::ExactlyOnce, Some(id)) => self.received.insert(id.get()),
             (Qos::AtMostOnce | Qos::AtLeastOnce | Qos::ExactlyOnce, _) => true,
         };
         if is_new {
-            let delivery = Delivery {
-                payload: payload_of(&publish.payload),
-                topic: topic.as_str().into(),
-                qos: publish.qos,
-                dup: publish.dup,
-                retain: publish.retain,
-                packet: id.map(PacketId::get),
-                expiry_seconds: publish.expiry_seconds,
-            };
-            recorder.act(who, Act::Deliver(delivery));
+            record_delivery(recorder, who, &publish)?;
         }
         Ok(id.map(|id| match publish.qos {
             Qos::AtMostOnce | Qos::AtLeastOnce => Packet::PubAck(Ack::new(id)),
@@ -254,6 +259,21 @@ impl Session {
         }
         recorder.act(who, Act::SubAck { packet, granted });
     }
+}
+
+fn record_delivery(recorder: &Recorder, who: Who, publish: &Publish) -> anyhow::Result<()> {
+    let topic = publish.topic.name().context("an alias was not allowed")?;
+    let delivery = Delivery {
+        payload: payload_of(&publish.payload),
+        topic: topic.as_str().into(),
+        qos: publish.qos,
+        dup: publish.dup,
+        retain: publish.retain,
+        packet: publish.packet_id.map(PacketId::get),
+        expiry_seconds: publish.expiry_seconds,
+    };
+    recorder.act(who, Act::Deliver(delivery));
+    Ok(())
 }
 
 /// What the payload of a message of the run says.

@@ -87,6 +87,9 @@ impl Connection {
     fn complete_one(&mut self, completion: Completion) -> Result<(), End> {
         match completion {
             Completion::Publish { ticket, outcome } => self.complete_publish(ticket, outcome),
+            Completion::PublishOnce { ticket, outcome } => {
+                self.complete_publish(ticket, outcome.map_err(lost)?)
+            }
             Completion::Released { packet_id, outcome } => {
                 outcome.map_err(lost)?;
                 self.inbound

@@ -85,6 +85,16 @@ impl Home {
         let (inbox, session) = (shared.inbox.clone(), self.session.clone());
         async move { inbox.qos2_received(&session, id).await.map_err(text_of) }
     }
+
+    /// Frees the identifier of a QoS 2 message of the client: it means another one from then on.
+    pub(crate) fn released(
+        &self,
+        shared: &Arc<Shared>,
+        id: PacketId,
+    ) -> impl Future<Output = Result<(), String>> + Send + 'static {
+        let (inbox, session) = (shared.inbox.clone(), self.session.clone());
+        async move { inbox.qos2_released(&session, id).await.map_err(text_of) }
+    }
 }
 
 impl Session {
@@ -248,9 +258,9 @@ impl Connection {
                 .complete_release(packet_id, &mut self.unwritten);
             return;
         }
-        let (inbox, home) = (self.shared.inbox.clone(), session.home.session.clone());
+        let released = session.home.released(&self.shared, packet_id);
         session.completions.push(async move {
-            let outcome = inbox.qos2_released(&home, packet_id).await.map_err(text_of);
+            let outcome = released.await;
             Completion::Released { packet_id, outcome }
         });
     }
@@ -269,7 +279,7 @@ impl Connection {
             .qos2_publishing(&session.home.session, id)
             .await;
         match begun {
-            Ok(origin) => self.fan_out(publish, Some(origin)),
+            Ok(origin) => self.fan_out_once(publish, origin),
             Err(error) => {
                 if let Some(ticket) = publish.ticket {
                     let outcome =

@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 
 use tessera_inbox::PublishOrigin;
 use tessera_limits::{Refusal, TenantLimits};
-use tessera_mqtt::{PacketId, Qos, ReasonCode, TopicName};
+use tessera_mqtt::{PacketId, ProtocolVersion, Qos, ReasonCode, TopicName};
 use tessera_session::{InboundPublish, Ticket};
 use tessera_tenancy::Policy;
 
 use super::session::{Completion, PublishOutcome, Session};
 use super::steps::{Hold, Step};
 use super::{Connection, End};
+use crate::once::{Joined, Run, RunEnd};
 use crate::route::{Durable, DurableError, Publication, Routed, route};
+use crate::shared::Shared;
 
 /// How long reading may pause for a tenant's rate before publishes are refused (design §8).
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -23,6 +25,14 @@ pub(crate) struct Throttle {
     /// Since when the rate has been exceeded without a pause of [`PAUSE_MAX`].
     over_since: Option<Duration>,
     last_over: Duration,
+}
+
+/// A QoS 2 message of a persistent session, which goes to everybody once.
+#[derive(Debug, Clone)]
+struct Once {
+    id: PacketId,
+    origin: PublishOrigin,
+    run: Arc<Run>,
 }
 
 enum Verdict {
@@ -77,11 +87,33 @@ impl Connection {
         self.fan_out(publish, None)
     }
 
-    /// Hands the message to its receivers and sees to its acknowledgement.
-    pub(super) fn fan_out(
+    /// A message that is sent again while the first one is on its way goes to nobody: it is answered
+    /// with what that one comes to.
+    pub(super) fn fan_out_once(
         &mut self,
         publish: InboundPublish,
-        origin: Option<PublishOrigin>,
+        origin: PublishOrigin,
+    ) -> Result<Option<Step>, End> {
+        let (Some(session), Some(id)) = (&mut self.session, publish.packet_id) else {
+            return Ok(None);
+        };
+        match session.tenant.once.join(&origin) {
+            Joined::First(run) => self.fan_out(publish, Some(Once { id, origin, run })),
+            Joined::Again(run) => {
+                if let Some(ticket) = publish.ticket {
+                    let once = Once { id, origin, run };
+                    session.await_run(&self.shared, ticket, once, self.inbound.version());
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Hands the message to its receivers and sees to its acknowledgement.
+    fn fan_out(
+        &mut self,
+        publish: InboundPublish,
+        once: Option<Once>,
     ) -> Result<Option<Step>, End> {
         let Some(session) = &mut self.session else {
             return Ok(None);
@@ -94,12 +126,11 @@ impl Connection {
             ..
         } = &mut **session;
         let targets = memo.targets(tenant, &publish.message.topic, publisher);
-        let once = origin.is_some().then_some(publish.packet_id).flatten();
         let publication = Publication {
             message: publish.message,
             writer: identity.principal,
             client: publisher.client.clone(),
-            origin,
+            origin: once.as_ref().map(|once| once.origin.clone()),
         };
         let routed = route(&self.shared, tenant, &publication, &targets);
         let reached = !targets.is_empty() || publication.message.retain;
@@ -109,7 +140,7 @@ impl Connection {
     fn settle(
         &mut self,
         ticket: Option<Ticket>,
-        once: Option<PacketId>,
+        once: Option<Once>,
         publication: &Publication,
         routed: Routed,
         reached: bool,
@@ -123,12 +154,14 @@ impl Connection {
             receivers: routed.held,
             ticket: if durable { None } else { ticket },
         });
-        match ticket {
-            Some(ticket) if durable => {
-                session.await_durable(&self.shared, ticket, once, routed.durable);
+        match (ticket, once) {
+            (Some(ticket), Some(once)) => {
+                session.run_once(&self.shared, once.clone(), routed.durable);
+                session.await_run(&self.shared, ticket, once, self.inbound.version());
             }
-            None if durable => session.keep(routed.durable),
-            Some(ticket) if hold.is_none() => {
+            (Some(ticket), None) if durable => session.await_durable(ticket, routed.durable),
+            (None, _) if durable => session.keep(routed.durable),
+            (Some(ticket), None) if hold.is_none() => {
                 let code = if reached {
                     ReasonCode::Success
                 } else {
@@ -136,7 +169,7 @@ impl Connection {
                 };
                 self.complete_publish(ticket, PublishOutcome::plain(code))?;
             }
-            Some(_) | None => {}
+            (Some(_) | None, _) => {}
         }
         Ok(hold.map(Step::Hold))
     }
@@ -170,30 +203,75 @@ impl Session {
         });
     }
 
-    fn await_durable(
-        &mut self,
-        shared: &Arc<crate::shared::Shared>,
-        ticket: Ticket,
-        once: Option<PacketId>,
-        durable: Vec<Durable>,
-    ) {
-        let received = once.map(|id| self.home.received_once(shared, id));
+    fn await_durable(&mut self, ticket: Ticket, durable: Vec<Durable>) {
         self.completions.push(async move {
-            let mut outcome = PublishOutcome::plain(ReasonCode::Success);
-            for pending in durable {
-                if let Err(error) = pending.await {
-                    outcome = refusal_of(&error);
-                }
-            }
-            if outcome.code == ReasonCode::Success
-                && let Some(received) = received
-                && let Err(error) = received.await
-            {
-                outcome = PublishOutcome::refused(ReasonCode::UnspecifiedError, error);
-            }
+            let outcome = match all(durable).await {
+                Ok(()) => PublishOutcome::plain(ReasonCode::Success),
+                Err(error) => refusal_of(&error),
+            };
             Completion::Publish { ticket, outcome }
         });
     }
+
+    /// Goes on though the connection ends: receivers may have the message by now, so the publisher's
+    /// session must come to know it before the client sends it again.
+    fn run_once(&self, shared: &Arc<Shared>, once: Once, durable: Vec<Durable>) {
+        let received = self.home.received_once(shared, once.id);
+        let (shared_too, tenant) = (Arc::clone(shared), Arc::clone(&self.tenant));
+        shared.detach(async move {
+            let end = match all(durable).await {
+                Err(error) => RunEnd::Failed(error),
+                Ok(()) => match received.await {
+                    Ok(()) => RunEnd::Received,
+                    Err(error) => {
+                        tracing::debug!(tenant = %tenant.id, %error, "a publish not noted");
+                        RunEnd::Reached
+                    }
+                },
+            };
+            tenant.once.end(&once.origin, &once.run, end);
+            shared_too.tenants.release(tenant);
+        });
+    }
+
+    fn await_run(
+        &mut self,
+        shared: &Arc<Shared>,
+        ticket: Ticket,
+        once: Once,
+        version: Option<ProtocolVersion>,
+    ) {
+        let received = self.home.received_once(shared, once.id);
+        let freed = self.home.released(shared, once.id);
+        let tenant = Arc::clone(&self.tenant);
+        self.completions.push(async move {
+            let outcome = match once.run.ended().await {
+                RunEnd::Received => Ok(PublishOutcome::plain(ReasonCode::Success)),
+                RunEnd::Reached => received.await.map(|()| {
+                    tenant.once.forget(&once.origin);
+                    PublishOutcome::plain(ReasonCode::Success)
+                }),
+                // After this a client of version 5 takes the identifier for another message; one of
+                // version 3 is left, and sends this one again.
+                RunEnd::Failed(error) if version.is_some_and(ProtocolVersion::is_v5) => {
+                    freed.await.map(|()| refusal_of(&error))
+                }
+                RunEnd::Failed(error) => Ok(refusal_of(&error)),
+            };
+            Completion::PublishOnce { ticket, outcome }
+        });
+    }
+}
+
+/// Waits for all, and fails with the last that does.
+async fn all(durable: Vec<Durable>) -> Result<(), DurableError> {
+    let mut outcome = Ok(());
+    for pending in durable {
+        if let Err(error) = pending.await {
+            outcome = Err(error);
+        }
+    }
+    outcome
 }
 
 fn refusal_of(error: &DurableError) -> PublishOutcome {

@@ -67,6 +67,11 @@ pub(crate) enum Completion {
         ticket: Ticket,
         outcome: PublishOutcome,
     },
+    /// A QoS 2 PUBLISH of a persistent session. An error: the session could not be told.
+    PublishOnce {
+        ticket: Ticket,
+        outcome: Result<PublishOutcome, String>,
+    },
     /// A PUBREL: its identifier is free.
     Released {
         packet_id: PacketId,

@@ -382,6 +382,23 @@ impl Device {
         String::from_utf8(self.receive().await.payload.to_vec()).unwrap()
     }
 
+    /// Receives until nothing more was on its way. How many there were.
+    pub(crate) async fn drain(&mut self) -> u16 {
+        self.send(&Packet::PingReq).await;
+        let mut count = 0;
+        loop {
+            match self.next().await {
+                Packet::PingResp => return count,
+                Packet::Publish(publish) => {
+                    let ack = Ack::new(publish.packet_id.unwrap());
+                    self.send(&Packet::PubAck(ack)).await;
+                    count += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     /// Nothing was on its way: the answer to a PINGREQ comes first.
     pub(crate) async fn expect_nothing(&mut self) {
         self.send(&Packet::PingReq).await;

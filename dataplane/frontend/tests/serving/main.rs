@@ -19,6 +19,7 @@ mod isolation;
 mod lifetimes;
 mod limits;
 mod messages;
+mod once;
 mod reauthorised;
 mod retained;
 mod sessions;
