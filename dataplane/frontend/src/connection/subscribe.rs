@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use tessera_dist::{Receiver, RouteOptions};
 use tessera_inbox::{InsertRequest, Target};
-use tessera_mqtt::{FilterSpec, Message, Qos, ReasonCode, SubscriptionId, SubscriptionOptions};
+use tessera_mqtt::{
+    FilterSpec, Message, ProtocolVersion, Qos, ReasonCode, SubscriptionId, SubscriptionOptions,
+};
 use tessera_retain::{MatchCursor, RetainedMessage};
 use tessera_session::{
-    Grant, SubscribeEntry, SubscribeOutcome, SubscribeRequest, UnsubscribeRequest, sends_retained,
+    Grant, Refusal, SubscribeEntry, SubscribeOutcome, SubscribeRequest, UnsubscribeRequest,
+    sends_retained,
 };
 use tessera_tenancy::TenantId;
 
@@ -94,6 +97,13 @@ impl Connection {
         if let Err(error) = shown {
             tracing::warn!(%tenant, %error, "removal not acknowledged");
             codes.fill(ReasonCode::UnspecifiedError);
+        }
+        let is_v5 = self.inbound.version().is_some_and(ProtocolVersion::is_v5);
+        if !is_v5 && codes.contains(&ReasonCode::UnspecifiedError) {
+            // UNSUBACK of version 3 has no word for it: the client would take it for done.
+            let text = "a subscription was not removed";
+            let refusal = Refusal::new(ReasonCode::UnspecifiedError, text);
+            return Err(End::Violated(refusal));
         }
         self.inbound
             .write_unsuback(request.token, &codes, None, &mut self.unwritten);

@@ -191,3 +191,17 @@ async fn v3_mqtt_3_10_4_1_and_2_and_4_and_5_and_6_unsubscribe_ends_the_same_filt
         client.expect_nothing().await;
     }
 }
+
+/// UNSUBACK of version 3 always says that it was done (3.11).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_is_not_stored_ends_the_connection_without_unsuback() {
+    for connect in [clean("c"), kept("k")] {
+        let harness = Harness::start().await;
+        let mut client = Client::online(&harness, connect, false).await;
+        client.subscribe("t", AT_LEAST_ONCE).await;
+        harness.end_stores().await;
+        let body = [&[0, 7][..], &field("t")].concat();
+        client.send_bytes(&framed(0xa2, &body)).await;
+        client.expect_end().await;
+    }
+}
