@@ -56,14 +56,15 @@ const RULES: Rules = Rules {
     session_expiry_late: Micros::from_seconds(60),
     will_grace: Micros::from_seconds(6),
     will_late: Micros::from_seconds(5),
-    resent_may_repeat: true,
+    resent_may_repeat: false,
+    resent_may_retain_again: true,
     takeover_flush: Micros(1_000_000),
     overtaken_may_subscribe: true,
 };
 
 /// What the contract asks for.
 const STRICT: Rules = Rules {
-    resent_may_repeat: false,
+    resent_may_retain_again: false,
     takeover_flush: Micros(0),
     overtaken_may_subscribe: false,
     ..RULES

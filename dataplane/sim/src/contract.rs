@@ -73,10 +73,11 @@ pub struct Rules {
     pub will_grace: Micros,
     /// A will is published this long after it is due at the latest.
     pub will_late: Micros,
-    /// A QoS 2 message that its publisher had to send again may take effect again, except in the
-    /// queues of sessions that outlive their connections: on other receivers, and on what its topic
-    /// retains.
+    /// A QoS 2 message that its publisher had to send again may reach receivers again whose sessions do
+    /// not outlive their connections.
     pub resent_may_repeat: bool,
+    /// And may be what its topic retains again.
+    pub resent_may_retain_again: bool,
     /// For so long a connection that was taken over may still be written what was published before.
     pub takeover_flush: Micros,
     /// A SUBSCRIBE that a takeover overtakes may be refused on the old connection and take effect all

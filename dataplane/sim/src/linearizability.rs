@@ -2,7 +2,7 @@
 //!
 //! A depth-first search over which operation takes effect next, after Wing and Gong, that tries no
 //! pair of (operations that took effect, state) twice, after Lowe. Operations with an unknown
-//! outcome may take effect at any time after they began, or never.
+//! outcome may take effect at any time after they began, until a time that is known, or never.
 
 use std::collections::HashSet;
 
@@ -27,6 +27,10 @@ pub(crate) trait Operation: Copy {
     fn begun(&self) -> u64;
     /// The place of its end; the largest number if its outcome is unknown.
     fn ended(&self) -> u64;
+    /// The place after which it does not take effect any more, if its outcome is unknown.
+    fn until(&self) -> u64 {
+        u64::MAX
+    }
     /// It surely takes effect.
     fn is_done(&self) -> bool;
     /// It sets the register whatever that holds.
@@ -62,10 +66,13 @@ impl Taken {
     }
 }
 
-/// A step that was taken: which operation, and the register before it.
+/// A step that was taken: which operation, and what was before it.
 struct Step<S> {
     at: usize,
     before: S,
+    latest: u64,
+    first: usize,
+    first_done: usize,
 }
 
 struct Search<'a, O: Operation> {
@@ -76,7 +83,9 @@ struct Search<'a, O: Operation> {
     state: O::State,
     /// Operations that are done and did not take effect yet.
     left: usize,
-    /// All operations before this one took effect.
+    /// The latest beginning of those that took effect.
+    latest: u64,
+    /// No operation before this one can take effect any more.
     first: usize,
     /// All operations before this one that are done took effect.
     first_done: usize,
@@ -92,6 +101,7 @@ impl<'a, O: Operation> Search<'a, O> {
             path: Vec::new(),
             state: start,
             left: ops.iter().filter(|op| op.is_done()).count(),
+            latest: 0,
             first: 0,
             first_done: 0,
             steps: 0,
@@ -128,7 +138,7 @@ impl<'a, O: Operation> Search<'a, O> {
             if op.begun() > horizon {
                 return None;
             }
-            if self.taken.has(at) || self.is_pointless(op) {
+            if self.is_over(at) || self.is_pointless(op) {
                 continue;
             }
             let Some(state) = op.after(&self.state) else {
@@ -137,14 +147,33 @@ impl<'a, O: Operation> Search<'a, O> {
             if op.is_write() && !op.is_done() && !self.is_seen(at, &state, &seers) {
                 continue;
             }
-            self.taken.toggle(at);
-            let is_new = self.tried.insert((self.taken.clone(), state.clone()));
-            self.taken.toggle(at);
-            if is_new {
+            if self.tried.insert((self.after(at), state.clone())) {
                 return Some((at, state));
             }
         }
         None
+    }
+
+    /// It took effect, or cannot any more: something took effect that began after its time.
+    fn is_over(&self, at: usize) -> bool {
+        let op = &self.ops[at];
+        self.taken.has(at) || (!op.is_done() && op.until() < self.latest)
+    }
+
+    /// What is over once this one took effect.
+    fn after(&self, at: usize) -> Taken {
+        let mut over = self.taken.clone();
+        over.toggle(at);
+        let latest = self.latest.max(self.ops[at].begun());
+        for (other, op) in self.ops.iter().enumerate() {
+            if op.begun() > latest {
+                break;
+            }
+            if !op.is_done() && op.until() < latest && !over.has(other) {
+                over.toggle(other);
+            }
+        }
+        over
     }
 
     /// Whatever ended before another one began took effect before it: nothing that begins later than
@@ -167,7 +196,7 @@ impl<'a, O: Operation> Search<'a, O> {
     fn seers(&self, horizon: u64) -> Vec<usize> {
         let ops = self.ops.iter().enumerate().skip(self.first);
         let ops = ops.take_while(|(_, op)| op.begun() <= horizon);
-        let ops = ops.filter(|(at, op)| op.observes() && !self.taken.has(*at));
+        let ops = ops.filter(|(at, op)| op.observes() && !self.is_over(*at));
         ops.map(|(at, _)| at).collect()
     }
 
@@ -189,9 +218,17 @@ impl<'a, O: Operation> Search<'a, O> {
 
     fn take(&mut self, at: usize, state: O::State) {
         let before = std::mem::replace(&mut self.state, state);
+        self.path.push(Step {
+            at,
+            before,
+            latest: self.latest,
+            first: self.first,
+            first_done: self.first_done,
+        });
         self.taken.toggle(at);
         self.left -= usize::from(self.ops[at].is_done());
-        while self.first < self.ops.len() && self.taken.has(self.first) {
+        self.latest = self.latest.max(self.ops[at].begun());
+        while self.first < self.ops.len() && self.is_over(self.first) {
             self.first += 1;
         }
         while self.first_done < self.ops.len()
@@ -199,17 +236,17 @@ impl<'a, O: Operation> Search<'a, O> {
         {
             self.first_done += 1;
         }
-        self.path.push(Step { at, before });
     }
 
     fn undo(&mut self) -> Option<usize> {
-        let Step { at, before } = self.path.pop()?;
-        self.state = before;
-        self.taken.toggle(at);
-        self.first = self.first.min(at);
-        self.first_done = self.first_done.min(at);
-        self.left += usize::from(self.ops[at].is_done());
-        Some(at)
+        let step = self.path.pop()?;
+        self.state = step.before;
+        self.latest = step.latest;
+        self.first = step.first;
+        self.first_done = step.first_done;
+        self.taken.toggle(step.at);
+        self.left += usize::from(self.ops[step.at].is_done());
+        Some(step.at)
     }
 }
 

@@ -150,7 +150,10 @@ impl Session {
             }
             Packet::UnsubAck(unsuback) => {
                 let packet = unsuback.packet_id.get();
-                recorder.act(who, Act::UnsubAck { packet });
+                // A refused one ended nothing.
+                if !unsuback.codes.iter().any(|code| code.is_failure()) {
+                    recorder.act(who, Act::UnsubAck { packet });
+                }
                 self.asked
                     .take_if(|asked| (asked.connection, asked.packet) == (who.connection, packet));
                 Ok(None)

@@ -88,10 +88,15 @@ fn is_only_own(facts: &Facts<'_>, received: &Received<'_>, origin: &Origin<'_>) 
 fn wrong_receiver(facts: &Facts<'_>, received: &Received<'_>) -> Option<String> {
     let topic = &received.delivery.topic;
     let now = received.moment;
+    // On a connection that was taken over, by its own session: whether it may still come is C6's to
+    // judge.
+    let link = facts.links.get(&received.connection);
+    let taken_over = link.and_then(|link| link.superseded);
+    let from = taken_over.map_or(now, |(connect, _)| connect.min(now));
     let subs: Vec<&Sub> = facts.subs_for(received.key, topic).collect();
     // What UNSUBACK ended is C7's to judge.
     let was_ended = |sub: &&&Sub| sub.session == received.session && sub.unsubscribed.is_some();
-    let stands = |sub: &&&Sub| sub.may_stand(now, now);
+    let stands = |sub: &&&Sub| sub.may_stand(from, now);
     if !subs.iter().any(|sub| stands(&sub) || was_ended(&sub)) {
         return Some(format!(
             "the receiver has no subscription that takes {topic}"

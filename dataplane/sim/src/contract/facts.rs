@@ -51,6 +51,8 @@ pub(crate) struct Link {
     pub(crate) ask: Connect,
     pub(crate) connect: Moment,
     pub(crate) connected: Option<Moment>,
+    /// Which session of the client's, from its CONNACK on.
+    pub(crate) session: u32,
     pub(crate) epoch: Option<u64>,
     pub(crate) disconnect: Option<Moment>,
     /// Its node's process ended.
@@ -227,6 +229,12 @@ impl<'a> Facts<'a> {
         let after = spans.partition_point(|(from, _)| *from < moment);
         let last = after.checked_sub(1).and_then(|at| spans.get(at));
         last.is_some_and(|(_, to)| to.is_none_or(|to| to > moment))
+    }
+
+    /// The first quiet moment after `from`: what clients sent before is over by then.
+    pub(crate) fn rest_after(&self, from: Moment) -> Option<Moment> {
+        let first = self.quiets.partition_point(|quiet| *quiet <= from);
+        self.quiets.get(first).copied()
     }
 
     /// The first quiet moment after `from` at which all of these clients are connected.

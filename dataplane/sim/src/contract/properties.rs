@@ -15,6 +15,7 @@ const RULES: Rules = Rules {
     will_grace: Micros(0),
     will_late: Micros::from_seconds(10),
     resent_may_repeat: false,
+    resent_may_retain_again: false,
     takeover_flush: Micros(0),
     overtaken_may_subscribe: false,
 };

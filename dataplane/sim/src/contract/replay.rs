@@ -143,7 +143,12 @@ impl<'a> Replay<'a> {
             }
             Act::Refused { message: _ } => {}
             Act::Deliver(delivery) => {
-                let session = self.client(key).number;
+                let links = &self.facts.links;
+                let old = links
+                    .get(&who.connection)
+                    .filter(|link| link.superseded.is_some());
+                let session = old.map(|link| link.session);
+                let session = session.unwrap_or_else(|| self.client(key).number);
                 self.received(Received {
                     moment,
                     key,
@@ -198,6 +203,7 @@ impl<'a> Replay<'a> {
             ask: ask.clone(),
             connect: moment,
             connected: None,
+            session: 0,
             epoch: None,
             disconnect: None,
             node_ended: None,
@@ -253,11 +259,15 @@ impl<'a> Replay<'a> {
             self.client(key).number += 1;
         }
         let state = self.client(key);
+        let number = state.number;
         state.session = Session::Sure;
         state.since = Some(moment);
         state.expiry = (ask.expiry_seconds, ask.expiry_seconds);
         state.cut = None;
         let former = state.connection.replace(connection);
+        if let Some(link) = self.facts.links.get_mut(&connection) {
+            link.session = number;
+        }
         if let Some(former) = former
             && let Some(link) = self.facts.links.get_mut(&former)
         {

@@ -26,8 +26,9 @@ enum Ask {
 struct Op {
     ask: Ask,
     begun: Moment,
-    /// `None`: it may take effect at any time from then on, or never.
+    /// `None`: it may take effect at any time until `until`, or never.
     ended: Option<Moment>,
+    until: Option<Moment>,
 }
 
 impl Operation for Op {
@@ -40,6 +41,11 @@ impl Operation for Op {
     fn ended(&self) -> u64 {
         let ended = self.ended.and_then(|ended| u64::try_from(ended.0).ok());
         ended.unwrap_or(u64::MAX)
+    }
+
+    fn until(&self) -> u64 {
+        let until = self.until.and_then(|until| u64::try_from(until.0).ok());
+        until.unwrap_or(u64::MAX)
     }
 
     fn is_done(&self) -> bool {
@@ -110,6 +116,7 @@ fn explain(writes: &[Op], reads: &[&Read]) -> Verdict {
         ask: Ask::Read(read.saw),
         begun: read.begun,
         ended: Some(read.ended),
+        until: None,
     });
     let ops: Vec<Op> = writes.iter().copied().chain(reads).collect();
     check(&ops, None)
@@ -135,7 +142,7 @@ fn writes<'f>(facts: &'f Facts<'_>) -> BTreeMap<(Tenant, &'f Arc<str>), Vec<Op>>
         let ops = topics
             .entry((message.publisher.0, &message.topic))
             .or_default();
-        ops.extend(writes_of(message, facts.rules.resent_may_repeat));
+        ops.extend(writes_of(facts, message));
         ops.extend(expiry_of(facts, message));
     }
     for (message, (connection, will)) in facts.wills.iter().filter(|(_, (_, will))| will.retain) {
@@ -146,6 +153,7 @@ fn writes<'f>(facts: &'f Facts<'_>) -> BTreeMap<(Tenant, &'f Arc<str>), Vec<Op>>
             ask: Ask::Write(Some(*message)),
             begun: link.connect,
             ended: None,
+            until: None,
         };
         topics
             .entry((link.key.0, &will.topic))
@@ -155,13 +163,27 @@ fn writes<'f>(facts: &'f Facts<'_>) -> BTreeMap<(Tenant, &'f Arc<str>), Vec<Op>>
     topics
 }
 
-/// At QoS 2 one write however often it is sent, unless it may repeat; else one each time it is sent, of
-/// which only the last before the acknowledgement surely took effect by then.
-fn writes_of(message: &Message, may_repeat: bool) -> Vec<Op> {
+/// At QoS 2 one write however often it is sent, and one more each time it is sent again if it may
+/// repeat; else one each time it is sent, of which only the last before the acknowledgement surely took
+/// effect by then. What clients sent takes effect until all of them are at rest, or never.
+fn writes_of(facts: &Facts<'_>, message: &Message) -> Vec<Op> {
     let ask = Ask::Write((!message.is_empty).then_some(message.id));
-    let op = |begun, ended| Op { ask, begun, ended };
-    if message.qos == Qos::ExactlyOnce && !may_repeat {
-        return vec![op(message.begun(), message.acked)];
+    let op = |begun, ended| Op {
+        ask,
+        begun,
+        ended,
+        until: facts.rest_after(begun),
+    };
+    if message.qos == Qos::ExactlyOnce {
+        let last = message.sends.last().copied().unwrap_or(message.begun());
+        let whole = Op {
+            until: facts.rest_after(last),
+            ..op(message.begun(), message.acked)
+        };
+        let repeats = message.sends.iter().skip(1);
+        let repeats = repeats.filter(|_| facts.rules.resent_may_retain_again);
+        let repeats = repeats.map(|send| op(*send, None));
+        return std::iter::once(whole).chain(repeats).collect();
     }
     let acked = message.acked.filter(|_| message.qos != Qos::AtMostOnce);
     let before = |moment: &Moment| acked.is_some_and(|acked| *moment < acked);
@@ -181,5 +203,6 @@ fn expiry_of(facts: &Facts<'_>, message: &Message) -> Option<Op> {
         ask: Ask::Expire(message.id),
         begun,
         ended: None,
+        until: None,
     })
 }

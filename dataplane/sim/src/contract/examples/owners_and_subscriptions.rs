@@ -55,6 +55,17 @@ fn c5_a_write_without_an_answer_may_come_late_and_one_sent_again_twice() {
     };
     keeps(Clause::RetainedIsARegister, tell(vec![2, 1, 1]));
     breaks(Clause::RetainedIsARegister, tell(vec![1, 2, 1]));
+    breaks(Clause::RetainedIsARegister, |story| {
+        let writer = story.transient(1, 1);
+        let reader = story.transient(1, 2);
+        story.send(writer, retained(1));
+        story.publish(writer, retained(2));
+        // Whatever was sent is over once all are at rest.
+        story.quiet();
+        story.read(reader, "r", Some(2));
+        story.read(reader, "r", Some(1));
+        story.quiet();
+    });
     keeps(Clause::RetainedIsARegister, |story| {
         let writer = story.open(1, 1);
         let reader = story.transient(1, 2);
@@ -89,11 +100,38 @@ fn c5_a_write_at_qos_2_takes_effect_once_though_it_is_sent_again() {
         story.read(reader, "r", Some(1));
         story.quiet();
         let rules = Rules {
-            resent_may_repeat: may_repeat,
+            resent_may_retain_again: may_repeat,
             ..RULES
         };
         let report = check(&story.history, &rules);
         assert_eq!(report.offences().count() > 0, !may_repeat, "{report}");
+    }
+}
+
+/// The first time may have been the one that counted.
+#[test]
+fn c5_a_write_at_qos_2_that_may_repeat_need_not() {
+    for may_repeat in [false, true] {
+        let mut story = Story::default();
+        let writer = story.open(1, 1);
+        let reader = story.transient(1, 2);
+        let one = Publish {
+            qos: ExactlyOnce,
+            ..retained(1)
+        };
+        story.send(writer, one.clone());
+        story.publish(reader, retained(2));
+        story.close(writer, End::Abrupt);
+        let writer = story.connect((1, 1), stays(NEVER), true);
+        story.publish(writer, again(&one));
+        story.read(reader, "r", Some(2));
+        story.quiet();
+        let rules = Rules {
+            resent_may_retain_again: may_repeat,
+            ..RULES
+        };
+        let report = check(&story.history, &rules);
+        assert_eq!(report.offences().count(), 0, "{report}");
     }
 }
 
@@ -187,6 +225,34 @@ fn c6_what_was_published_before_a_takeover_may_be_flushed_where_that_is_document
         };
         let report = check(&story.history, &rules);
         assert_eq!(report.offences().count() > 0, is_broken, "{report}");
+    }
+}
+
+/// The session that its subscriptions were of has ended by then; for C2 it is of that one still.
+#[test]
+fn c2_and_c6_a_flush_is_of_the_session_that_was_taken_over() {
+    for (flush, waits) in [(1, 0), (0, 0), (1, 2)] {
+        let mut story = Story::default();
+        let (old, publisher) = pair(&mut story);
+        let one = message(1, "a/b", AtMostOnce);
+        story.send(publisher, one.clone());
+        story.connect((1, 1), fleeting(), false);
+        story.wait(waits);
+        story.deliver(old, &one);
+        story.quiet();
+        let rules = Rules {
+            takeover_flush: Micros::from_seconds(flush),
+            ..RULES
+        };
+        let report = check(&story.history, &rules);
+        let clauses: Vec<Clause> = report.offences().map(|offence| offence.clause).collect();
+        let expected = [Clause::OneOwner];
+        let is_kept = (flush, waits) == (1, 0);
+        assert_eq!(
+            clauses,
+            if is_kept { &[][..] } else { &expected },
+            "{report}"
+        );
     }
 }
 
