@@ -283,6 +283,9 @@ impl Fetch<'_> {
                     reference.delivery.qos == Qos::ExactlyOnce && sequence < self.sent_below;
                 if left.is_none() && !is_begun {
                     self.skip(sequence..sequence + 1);
+                    if reference.delivery.qos == Qos::ExactlyOnce {
+                        self.fetched.unsent.push(sequence);
+                    }
                     return Ok(());
                 }
                 Some(left.unwrap_or_default())

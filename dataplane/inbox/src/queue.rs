@@ -139,6 +139,10 @@ pub struct Fetched {
     /// They count as acknowledged. A sequence that waits for its PUBCOMP is neither here nor in
     /// `messages`: [`Attached::released`](crate::Attached::released) named it.
     pub skipped: Vec<Range<u64>>,
+    /// The QoS 2 messages among `skipped` that expired before they were sent. To the next owner they
+    /// would count as sent: those that stay behind an unacknowledged message are to be
+    /// [completed](crate::Inbox::completed).
+    pub unsent: Vec<u64>,
     /// Where the next fetch starts. Equal to the `from` of this one: the queue has nothing more.
     pub next: u64,
 }

@@ -19,6 +19,8 @@ use crate::shared::Shared;
 const FETCH_BYTES_MAX: usize = 256 * 1024;
 /// Messages of one fetch from the inbox.
 const FETCH_MESSAGES_MAX: usize = 128;
+/// Messages of one fetch that are passed over and that the inbox is told of; more are counted as sent.
+const UNSENT_MAX: usize = 1024;
 /// How long a connection waits before it tells the inbox again what it did not take: nobody waits
 /// for it, and a shard that is gone answers at once.
 const ACKNOWLEDGE_PAUSE: Duration = Duration::from_secs(1);
@@ -169,8 +171,41 @@ impl Session {
         self.outbox
             .note_dropped(DropReason::NotAuthorized, denied.len() as u64);
         self.home.next_fetch = refused.unwrap_or(fetched.next);
+        self.tell_unsent(shared, fetched, &denied);
         self.tell_acknowledged(shared);
         refused.is_none()
+    }
+
+    /// Tells the inbox which QoS 2 messages were passed over while an earlier one is unacknowledged. The
+    /// next owner of the session could not know that they were never sent, and would finish them.
+    fn tell_unsent(&mut self, shared: &Arc<Shared>, fetched: &Fetched, denied: &[u64]) {
+        let acknowledged = self
+            .outbox
+            .look(|outbound, _bytes| outbound.acknowledged_below())
+            .0;
+        let denied = fetched.messages.iter().filter(|queued| {
+            queued.qos == Qos::ExactlyOnce && denied.binary_search(&queued.sequence).is_ok()
+        });
+        let denied = denied.map(|queued| queued.sequence);
+        let unsent = fetched.unsent.iter().copied().chain(denied);
+        let unsent: Vec<u64> = unsent
+            .filter(|sequence| *sequence >= acknowledged)
+            .take(UNSENT_MAX)
+            .collect();
+        if unsent.is_empty() {
+            return;
+        }
+        let (inbox, session) = (shared.inbox.clone(), self.home.session.clone());
+        shared.detach(async move {
+            let told = unsent
+                .iter()
+                .map(|sequence| inbox.completed(&session, *sequence));
+            for told in futures_util::future::join_all(told).await {
+                if let Err(error) = told {
+                    tracing::debug!(%error, "a message that was not sent counts as sent");
+                }
+            }
+        });
     }
 
     /// The sequences of messages whose writers may not publish them any more, in order. A QoS 2 message

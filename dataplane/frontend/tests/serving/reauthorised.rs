@@ -1,7 +1,7 @@
 //! Stored messages of writers that may not publish any more (promise 16).
 
 use tessera_frontend::DropReason;
-use tessera_mqtt::{Qos, ReasonCode};
+use tessera_mqtt::{Packet, Qos, ReasonCode};
 
 use crate::client::{Device, Hello, message};
 use crate::harness::{ACME, Harness, revoke, tenant_id};
@@ -85,4 +85,37 @@ async fn a_qos_2_message_that_was_sent_before_goes_on_to_its_end() {
     assert!(again[0].dup);
     assert_eq!(again[0].payload, "begun");
     harness.stop().await;
+}
+
+/// One that waits behind a message that the client has not acknowledged was not sent, though others
+/// behind it were.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_qos_2_message_that_was_passed_over_is_not_taken_for_one_that_was_sent() {
+    for hello in Hello::of_every_kept_kind(ACME, "reader") {
+        let harness = Harness::start().await;
+        let mut reader = harness.connected(&hello).await;
+        reader.subscribe("a/x", Qos::ExactlyOnce).await;
+        reader.farewell().await;
+        let mut kept = writer(&harness, "one").await;
+        let mut revoked = writer(&harness, "two").await;
+        let first = message("a/x", "first", Qos::AtLeastOnce);
+        kept.publish_message(first).await;
+        let no = message("a/x", "no", Qos::ExactlyOnce);
+        revoked.publish_message(no).await;
+        let last = message("a/x", "last", Qos::AtLeastOnce);
+        kept.publish_message(last).await;
+        harness.change(revoke(ACME, "two"));
+        for dup in [false, true] {
+            let mut reader = harness.connected(&hello).await;
+            for payload in ["first", "last"] {
+                let Packet::Publish(publish) = reader.next().await else {
+                    panic!("PUBLISH comes next")
+                };
+                assert_eq!((&*publish.payload, publish.dup), (payload.as_bytes(), dup));
+            }
+            reader.expect_nothing().await;
+            reader.hang_up().await;
+        }
+        harness.stop().await;
+    }
 }

@@ -127,8 +127,8 @@ impl Inbox {
         self.mark(session, sequence, Mark::Released).await
     }
 
-    /// PUBCOMP of a QoS 2 delivery came before earlier deliveries were acknowledged: it is not sent
-    /// again. Otherwise [`acknowledge`](Self::acknowledge) says all.
+    /// PUBCOMP of a QoS 2 delivery came, or it was not sent and is not to be, before earlier deliveries
+    /// were acknowledged: it is not sent again. Otherwise [`acknowledge`](Self::acknowledge) says all.
     pub async fn completed(&self, session: &SessionRef, sequence: u64) -> Result<(), SessionError> {
         self.mark(session, sequence, Mark::Completed).await
     }

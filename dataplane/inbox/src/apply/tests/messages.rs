@@ -88,9 +88,10 @@ fn a_large_body_has_a_block_of_its_own() {
 fn a_message_without_life_is_not_stored_and_an_expired_one_is_skipped() {
     let mut world = World::new();
     let (a, _) = world.attach(tenant(1), "a", false);
-    let insert = |world: &mut World, expiry_seconds| {
+    let mut qos = [Qos::AtLeastOnce, Qos::ExactlyOnce].into_iter().cycle();
+    let mut insert = |world: &mut World, expiry_seconds| {
         let body = body("m", expiry_seconds);
-        let targets = vec![target("a", a.incarnation, Qos::AtLeastOnce)];
+        let targets = vec![target("a", a.incarnation, qos.next().unwrap())];
         let insert = Insert {
             body: &body,
             bounds: ROOMY,
@@ -103,7 +104,7 @@ fn a_message_without_life_is_not_stored_and_an_expired_one_is_skipped() {
         insert(&mut world, Some(0)),
         Answer::Inserted(vec![InsertOutcome::Expired])
     );
-    for expiry_seconds in [Some(1), None, Some(3)] {
+    for expiry_seconds in [Some(1), Some(1), None, Some(3)] {
         let stored = Answer::Inserted(vec![InsertOutcome::Stored]);
         assert_eq!(insert(&mut world, expiry_seconds), stored);
     }
@@ -114,11 +115,12 @@ fn a_message_without_life_is_not_stored_and_an_expired_one_is_skipped() {
         .iter()
         .map(|queued| (queued.sequence, queued.expiry_seconds))
         .collect();
-    assert_eq!(left, [(1, None), (2, Some(2))]);
+    assert_eq!(left, [(2, None), (3, Some(2))]);
     assert_eq!(
         (fetched.skipped, fetched.next),
-        (std::iter::once(0..1).collect(), 3)
+        (std::iter::once(0..2).collect(), 4)
     );
+    assert_eq!(fetched.unsent, [0], "QoS 1 needs no word");
 }
 
 #[test]
