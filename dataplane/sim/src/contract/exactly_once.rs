@@ -1,4 +1,4 @@
-//! C4: a message published and delivered at QoS 2 reaches each client at most once: as itself, and as a
+//! C4: a message published and delivered at QoS 2 reaches each session at most once: as itself, and as a
 //! member of each group. Copies of retained messages for new subscriptions do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use super::verdict::{Clause, Judged, Ruling};
 
 pub(crate) fn judge(facts: &Facts<'_>) -> Judged {
     let mut ruling = Ruling::new(facts.history, Clause::ExactlyOnce);
-    let mut delivered: BTreeMap<(MessageId, Key), Vec<Moment>> = BTreeMap::new();
+    let mut delivered: BTreeMap<(MessageId, Key, u32), Vec<Moment>> = BTreeMap::new();
     for received in &facts.received {
         let Some(message) = received.message().and_then(|id| facts.messages.get(&id)) else {
             continue;
@@ -21,7 +21,9 @@ pub(crate) fn judge(facts: &Facts<'_>) -> Judged {
         if !is_twice_two || received.may_be_replay() {
             continue;
         }
-        let moments = delivered.entry((message.id, received.key)).or_default();
+        let moments = delivered
+            .entry((message.id, received.key, received.session))
+            .or_default();
         moments.push(received.moment);
         ruling.judge();
         let is_excused = facts.may_repeat(message, received);

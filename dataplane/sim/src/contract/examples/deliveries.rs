@@ -347,3 +347,24 @@ fn c4_may_be_promised_to_sessions_that_stay_only() {
         assert_eq!(is_broken, !is_fleeting || is_promised_to_all, "{report}");
     }
 }
+
+#[test]
+fn c4_a_session_that_begins_meanwhile_is_another_receiver() {
+    keeps(Clause::ExactlyOnce, |story| {
+        let subscriber = story.transient(1, 1);
+        story.subscribe(subscriber, "a", ExactlyOnce);
+        let publisher = story.open(1, 2);
+        let one = message(1, "a", ExactlyOnce);
+        story.send(publisher, one.clone());
+        story.deliver(subscriber, &one);
+        for who in [subscriber, publisher] {
+            story.close(who, End::Abrupt);
+        }
+        let subscriber = story.transient(1, 1);
+        story.subscribe(subscriber, "a", ExactlyOnce);
+        let publisher = story.connect((1, 2), stays(NEVER), true);
+        story.publish(publisher, again(&one));
+        story.deliver(subscriber, &one);
+        story.quiet();
+    });
+}
