@@ -45,5 +45,8 @@ pub use platform::{ConfigHead, Node};
 pub use problem::{ErrorCode, FieldError, Problem};
 pub use quotas::{AtLimit, Quota, QuotaOverride, QuotaSource, Quotas, QuotasPatch, QuotasPut};
 pub use secret::Secret;
-pub use tenants::{Tenant, TenantCreate, TenantEnsure, TenantPatch, TenantStatus};
+pub use tenants::{
+    QueueOverflow, SharedSubscriptionStrategy, Tenant, TenantCreate, TenantEnsure, TenantPatch,
+    TenantSettings, TenantStatus,
+};
 pub use whoami::{Whoami, WhoamiTenant};

@@ -28,6 +28,9 @@ pub struct Tenant {
     pub organization: Option<OrganizationId>,
     /// The caller's own marks.
     pub labels: BTreeMap<String, String>,
+    /// How it behaves.
+    #[serde(default)]
+    pub settings: TenantSettings,
     /// Its number: the `ETag`.
     pub revision: u64,
     /// The pushed change that made it so.
@@ -51,6 +54,44 @@ pub enum TenantStatus {
     Active,
     /// Devices are refused and disconnected; what it stored is kept.
     Suspended,
+}
+
+/// How a tenant behaves, as its owner wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct TenantSettings {
+    /// Who of a shared subscription gets a message. Connected members come before absent ones; an
+    /// ordered group (`$oshare`) is always sticky.
+    pub shared_subscription_strategy: SharedSubscriptionStrategy,
+    /// What gives way when the queue of a persistent session is full.
+    pub queue_overflow: QueueOverflow,
+}
+
+/// Who of a shared subscription gets a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SharedSubscriptionStrategy {
+    /// Any of them, each as likely.
+    Random,
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// By publisher: all that one client publishes goes to the same member.
+    Sticky,
+}
+
+/// What gives way when the queue of a persistent session is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum QueueOverflow {
+    /// The messages that wait longest.
+    #[default]
+    DropOldest,
+    /// The message that comes.
+    DropNewest,
+    /// None: who publishes at QoS 1 or 2 is refused (MQTT 5: 0x97; version 3: closed) and may try
+    /// again.
+    RefusePublisher,
 }
 
 /// `POST /v1/tenants`
@@ -104,6 +145,14 @@ pub struct TenantPatch {
     )]
     #[schema(value_type = Option<BTreeMap<String, Option<String>>>, nullable = false)]
     pub labels: Option<BTreeMap<String, Option<String>>>,
+    /// Settings to change, by name; one that is null goes back to its default.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "not_null"
+    )]
+    #[schema(value_type = Option<BTreeMap<String, Option<String>>>, nullable = false)]
+    pub settings: Option<BTreeMap<String, Option<String>>>,
 }
 
 /// A member that may be absent but not null.
@@ -123,7 +172,12 @@ mod tests {
         assert_eq!(patch.plan, None);
         let labels = patch.labels.unwrap();
         assert_eq!((&labels["a"], &labels["b"]), (&None, &Some("c".into())));
-        for refused in [r#"{"plan":null}"#, r#"{"labels":null}"#, r#"{"slug":"x"}"#] {
+        for refused in [
+            r#"{"plan":null}"#,
+            r#"{"labels":null}"#,
+            r#"{"settings":null}"#,
+            r#"{"slug":"x"}"#,
+        ] {
             assert!(
                 serde_json::from_str::<TenantPatch>(refused).is_err(),
                 "{refused}"

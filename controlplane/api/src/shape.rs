@@ -3,7 +3,10 @@
 use tessera_api_types as shape;
 use tessera_domain::Role;
 use tessera_store::{ApiKeyRow, CredentialRow, OrganizationRow, PlanRow, QuotaRows, TenantRow};
-use tessera_tenancy::{LIMITS, LimitRow, Revision, TenantSlug, TenantStatus};
+use tessera_tenancy::{
+    LIMITS, LimitRow, QueueOverflow, Revision, SharedSubscriptionStrategy, TenantSettings,
+    TenantSlug, TenantStatus,
+};
 
 pub(crate) fn organization(row: OrganizationRow, config: Option<Revision>) -> shape::Organization {
     shape::Organization {
@@ -39,6 +42,7 @@ pub(crate) fn tenant(row: TenantRow) -> shape::Tenant {
         plan: row.plan,
         organization: row.organization,
         labels: row.labels,
+        settings: settings(row.settings),
         revision: row.revision,
         config_revision: row.config_revision.0,
         created_at: row.created_at,
@@ -106,6 +110,22 @@ pub(crate) const fn role_of(shape: shape::Role) -> Role {
         shape::Role::PlatformViewer => Role::PlatformViewer,
         shape::Role::TenantAdmin => Role::TenantAdmin,
         shape::Role::TenantViewer => Role::TenantViewer,
+    }
+}
+
+const fn settings(settings: TenantSettings) -> shape::TenantSettings {
+    use SharedSubscriptionStrategy::{Random, RoundRobin, Sticky};
+    shape::TenantSettings {
+        shared_subscription_strategy: match settings.shared_subscription_strategy {
+            Random => shape::SharedSubscriptionStrategy::Random,
+            RoundRobin => shape::SharedSubscriptionStrategy::RoundRobin,
+            Sticky => shape::SharedSubscriptionStrategy::Sticky,
+        },
+        queue_overflow: match settings.queue_overflow {
+            QueueOverflow::DropOldest => shape::QueueOverflow::DropOldest,
+            QueueOverflow::DropNewest => shape::QueueOverflow::DropNewest,
+            QueueOverflow::RefusePublisher => shape::QueueOverflow::RefusePublisher,
+        },
     }
 }
 

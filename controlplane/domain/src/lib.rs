@@ -3,6 +3,7 @@
 //! # Contents
 //! - [`role`]: what an API key may do: [`Role`] and [`Scope`].
 //! - [`quota`]: plans, overrides, and the effective limits that nodes are told.
+//! - [`setting`]: what a body may say of settings.
 //! - [`text`]: labels, names for people, reserved slugs.
 //! - [`precondition`]: `If-Match` against a resource's revision.
 //! - [`cursor`]: opaque, signed list positions.
@@ -25,6 +26,7 @@ pub mod precondition;
 pub mod quota;
 pub mod role;
 pub mod secrets;
+pub mod setting;
 pub mod text;
 
 pub use cursor::{CursorError, CursorKey, ListName};

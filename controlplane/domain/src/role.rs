@@ -29,7 +29,7 @@ pub enum Scope {
     PlansAssign,
     /// Reads tenants.
     TenantsRead,
-    /// Changes a tenant's labels.
+    /// Changes a tenant's labels and settings.
     TenantsWrite,
     /// Creates, suspends, resumes and deletes tenants.
     TenantsManage,

@@ -54,8 +54,8 @@ mod tests {
     use super::*;
     use tessera_tenancy::{
         ChangeBody, CredentialId, CredentialRecord, CredentialSecret, GeneratedSecret, LIMITS,
-        LimitValues, Policy, Revision, SecretDigest, SecretKind, TenantId, TenantRecord,
-        TenantStatus,
+        LimitValues, Policy, QueueOverflow, Revision, SecretDigest, SecretKind,
+        SharedSubscriptionStrategy, TenantId, TenantRecord, TenantSettings, TenantStatus,
     };
 
     fn change(body: ChangeBody) -> Change {
@@ -82,6 +82,10 @@ mod tests {
                 status: TenantStatus::Suspended,
                 plan: "a".repeat(63).parse().unwrap(),
                 limits,
+                settings: TenantSettings {
+                    shared_subscription_strategy: SharedSubscriptionStrategy::RoundRobin,
+                    queue_overflow: QueueOverflow::RefusePublisher,
+                },
             })),
             change(ChangeBody::Credential {
                 id: CredentialId::from_bytes([255; 16]),

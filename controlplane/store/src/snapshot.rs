@@ -12,7 +12,7 @@ use crate::convert::{id_bytes, parsed, unsigned};
 use crate::credentials::{CredentialRow, Row};
 use crate::error::StoreError;
 use crate::store::{Store, Tx, View};
-use crate::tenants::status_of;
+use crate::tenants::{settings_of, status_of};
 
 /// Reads the configuration as it was when it began.
 #[derive(Debug)]
@@ -98,8 +98,8 @@ impl SnapshotReader {
 
     async fn tenants(&mut self, after: &[u8], limit: u32) -> Result<Vec<Change>, StoreError> {
         let rows = sqlx::query!(
-            r#"select tenant_id, slug, status, plan from tenants where tenant_id > $1
-            order by tenant_id limit $2"#,
+            r#"select tenant_id, slug, status, plan, shared_subscription_strategy, queue_overflow
+            from tenants where tenant_id > $1 order by tenant_id limit $2"#,
             after,
             i64::from(limit)
         )
@@ -129,6 +129,7 @@ impl SnapshotReader {
                     status: status_of(&row.status)?,
                     plan,
                     limits: overrides.effective(granted),
+                    settings: settings_of(&row.shared_subscription_strategy, &row.queue_overflow)?,
                 };
                 self.change(&row.tenant_id, ChangeBody::Tenant(record))
             })

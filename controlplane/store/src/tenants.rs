@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tessera_tenancy::{
-    ChangeBody, OrganizationId, PlanSlug, Revision, TenantId, TenantRecord, TenantSlug,
-    TenantStatus,
+    ChangeBody, OrganizationId, PlanSlug, Revision, SettingCode, TenantId, TenantRecord,
+    TenantSettings, TenantSlug, TenantStatus,
 };
 use time::OffsetDateTime;
 
@@ -30,6 +30,8 @@ pub struct TenantRow {
     pub organization: Option<OrganizationId>,
     /// The caller's own marks.
     pub labels: BTreeMap<String, String>,
+    /// How it behaves.
+    pub settings: TenantSettings,
     /// Its own number.
     pub revision: u64,
     /// The pushed change that made it so.
@@ -73,6 +75,8 @@ pub struct TenantUpdate {
     pub plan: PlanSlug,
     /// All its labels.
     pub labels: BTreeMap<String, String>,
+    /// All its settings.
+    pub settings: TenantSettings,
 }
 
 /// Why a tenant was not created.
@@ -93,6 +97,8 @@ struct Row {
     plan: String,
     organization_id: Option<Vec<u8>>,
     labels: serde_json::Value,
+    shared_subscription_strategy: String,
+    queue_overflow: String,
     revision: i64,
     config_revision: i64,
     created_at: OffsetDateTime,
@@ -108,8 +114,9 @@ impl Tx {
         };
         let row = sqlx::query_as!(
             Row,
-            r#"select tenant_id, slug, status, plan, organization_id, labels, revision,
-                config_revision, created_at, updated_at
+            r#"select tenant_id, slug, status, plan, organization_id, labels,
+                shared_subscription_strategy, queue_overflow, revision, config_revision,
+                created_at, updated_at
             from tenants where tenant_id = $1 or slug = $2"#,
             id,
             slug
@@ -123,8 +130,9 @@ impl Tx {
     pub async fn lock_tenant(&mut self, id: TenantId) -> Result<Option<TenantRow>, StoreError> {
         let row = sqlx::query_as!(
             Row,
-            r#"select tenant_id, slug, status, plan, organization_id, labels, revision,
-                config_revision, created_at, updated_at
+            r#"select tenant_id, slug, status, plan, organization_id, labels,
+                shared_subscription_strategy, queue_overflow, revision, config_revision,
+                created_at, updated_at
             from tenants where tenant_id = $1 for update"#,
             id.as_bytes()
         )
@@ -142,8 +150,9 @@ impl Tx {
     ) -> Result<Vec<TenantRow>, StoreError> {
         let rows = sqlx::query_as!(
             Row,
-            r#"select tenant_id, slug, status, plan, organization_id, labels, revision,
-                config_revision, created_at, updated_at
+            r#"select tenant_id, slug, status, plan, organization_id, labels,
+                shared_subscription_strategy, queue_overflow, revision, config_revision,
+                created_at, updated_at
             from tenants where slug > $1 and ($3::text is null or status = $3)
             order by slug limit $2"#,
             after,
@@ -184,18 +193,21 @@ impl Tx {
         update: &TenantUpdate,
     ) -> Result<TenantRow, StoreError> {
         sqlx::query!(
-            r#"update tenants set status = $2, plan = $3, labels = $4, revision = revision + 1,
-                updated_at = now() where tenant_id = $1"#,
+            r#"update tenants set status = $2, plan = $3, labels = $4,
+                shared_subscription_strategy = $5, queue_overflow = $6,
+                revision = revision + 1, updated_at = now() where tenant_id = $1"#,
             old.id.as_bytes(),
             status_text(update.status),
             update.plan.as_str(),
-            to_json(&update.labels)?
+            to_json(&update.labels)?,
+            update.settings.shared_subscription_strategy.as_str(),
+            update.settings.queue_overflow.as_str()
         )
         .execute(&mut *self.sql)
         .await?;
         if old.plan != update.plan {
             self.quotas_changed(old.id).await?;
-        } else if old.status != update.status {
+        } else if (old.status, old.settings) != (update.status, update.settings) {
             self.announce_tenant(old.id).await?;
         }
         self.known_tenant(old.id).await
@@ -218,6 +230,7 @@ impl Tx {
             status: tenant.status,
             plan: tenant.plan,
             limits,
+            settings: tenant.settings,
         };
         let number = self.record(id, &ChangeBody::Tenant(record)).await?;
         sqlx::query!(
@@ -253,6 +266,25 @@ impl Tx {
     }
 }
 
+pub(crate) fn settings_of(
+    shared_subscription_strategy: &str,
+    queue_overflow: &str,
+) -> Result<TenantSettings, StoreError> {
+    let mut settings = TenantSettings::default();
+    for (code, value) in [
+        (
+            SettingCode::SharedSubscriptionStrategy,
+            shared_subscription_strategy,
+        ),
+        (SettingCode::QueueOverflow, queue_overflow),
+    ] {
+        settings
+            .set(code, Some(value))
+            .map_err(|_unknown| StoreError::Corrupt(code.name()))?;
+    }
+    Ok(settings)
+}
+
 pub(crate) fn status_of(text: &str) -> Result<TenantStatus, StoreError> {
     match text {
         "active" => Ok(TenantStatus::Active),
@@ -280,6 +312,7 @@ impl TryFrom<Row> for TenantRow {
             plan: parsed(&row.plan, "plan")?,
             organization: organization.map(OrganizationId::from_bytes),
             labels: from_json(row.labels, "labels")?,
+            settings: settings_of(&row.shared_subscription_strategy, &row.queue_overflow)?,
             revision: unsigned(row.revision)?,
             config_revision: revision(row.config_revision)?,
             created_at: row.created_at,

@@ -11,7 +11,7 @@ use crate::metrics::{Counter, Metrics};
 /// Why a message was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropReason {
-    /// The queue of a persistent session was full; the oldest give way.
+    /// The queue of a persistent session was full: the oldest gave way, or this one, or it was refused.
     QueueFull,
     /// The client does not read fast enough: its outbox was full, at QoS 0.
     OutboxFull,

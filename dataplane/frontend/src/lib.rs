@@ -4,12 +4,12 @@
 //! - [`Frontend`]: opens the port and serves it; [`Services`] is what it drives.
 //! - `connection`: one task per device. Start reading at `Connection::run`.
 //! - `authenticate`: which tenant and principal a device is.
-//! - `targets`, `route`: who receives a message, and the walk to them.
+//! - `targets`, `route`: who receives a message, and the walk to them. `bounds`: what a queue holds.
 //! - `once`: QoS 2 publishes on their way, which the same one sent again joins.
 //! - `outbox`: where publishers leave messages for one connection.
 //! - `local`, `tenants`, `registry`: what this node knows of its own connections. `drops`: what
 //!   did not reach them.
-//! - `peers`: the other front ends of a cluster.
+//! - `peers`: the other front ends of a cluster. `dice`: chance without a lock.
 //! - `keep_alive`: one wheel for all of them. `will`: what is published when one is lost.
 //!
 //! # Invariants
@@ -25,13 +25,19 @@
 //!   subscription identifier (MQTT 5, 3.3.4 allows this or copies).
 //! - **One answer for every wrong credential**, 0x87 (0x05 on version 3): which half was wrong is
 //!   nobody's business.
+//! - **A full queue of one receiver may refuse the publisher** (a setting of the tenant); the others may
+//!   have the message by then, and have it again when the publisher tries again: at least once. A
+//!   QoS 2 publish of a persistent session is stored in all queues of a command or in none. A will,
+//!   whose publisher is gone, is dropped by that queue alone.
 //! - **A rate is shaped, then refused**: reading pauses for up to a second, after which publishes
 //!   over the rate are refused with the reason until the tenant has been within it for a second.
 
 mod authenticate;
+mod bounds;
 mod buffers;
 mod clock;
 mod connection;
+mod dice;
 mod drops;
 mod frontend;
 mod keep_alive;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tessera_dist::{NodeSession, Receiver};
 use tessera_inbox::{
-    InsertOutcome, InsertRequest, LiveGrant, LiveOutcome, OverflowPolicy, OwnerNode, PublishOrigin,
-    QueueBounds, Target,
+    InsertOutcome, InsertRequest, LiveGrant, LiveOutcome, OwnerNode, PublishOrigin, QueueBound,
+    Target,
 };
 use tessera_mqtt::{ClientId, Message, Qos};
 use tessera_retain::{PutOutcome, PutRequest, RetainBounds};
@@ -19,6 +19,7 @@ use tessera_session::{Delivery, Grant, Loan};
 use tessera_tenancy::{PrincipalId, TenantId};
 use tokio::sync::oneshot;
 
+use crate::bounds::{bounds_of, full_name, full_value};
 use crate::connection::hold;
 use crate::drops::{DropReason, TenantDrops};
 use crate::outbox::ConnectionId;
@@ -29,13 +30,8 @@ use crate::tenants::Tenant;
 
 /// How long a publish waits to become durable before it is refused.
 const DURABLE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What one persistent session's queue may hold; the oldest give way, counted as dropped.
-pub(crate) const INBOX_BOUNDS: QueueBounds = QueueBounds {
-    messages_max: 100_000,
-    bytes_max: 64 * 1024 * 1024,
-    overflow: OverflowPolicy::DropOldest,
-};
+/// Casts for a connected member of a shared subscription; then the next one in the row is taken.
+const CASTS_MAX: usize = 8;
 
 /// Why a message was not stored everywhere it had to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +39,9 @@ pub(crate) enum DurableError {
     /// The tenant keeps as many retained messages as it may.
     #[error("the tenant's retained messages are full")]
     RetainedFull,
+    /// The queue of a persistent session has no room, and the tenant wants the publisher refused.
+    #[error("a receiver's queue is full: {} {}", full_name(*.0), full_value(*.0))]
+    QueueFull(QueueBound),
     /// A shard did not take it.
     #[error("not stored: {0}")]
     Store(String),
@@ -78,6 +77,8 @@ pub(crate) struct Publication {
     pub(crate) client: ClientId,
     /// Set for QoS 2 of a persistent session.
     pub(crate) origin: Option<PublishOrigin>,
+    /// Somebody waits for the answer and can try again.
+    pub(crate) refusable: bool,
 }
 
 /// Hands a message to everyone in `targets`, and to the retained store if RETAIN is set.
@@ -97,6 +98,7 @@ pub(crate) fn route(
         now: shared.clock.now(),
         routed: Routed::default(),
         inboxes: Vec::new(),
+        substitutes: Vec::new(),
     };
     for target in &targets.local {
         walk.local(target);
@@ -145,6 +147,8 @@ struct Walk<'a> {
     now: Duration,
     routed: Routed,
     inboxes: Vec<Target>,
+    /// Of those, the members of groups by their places, each with who comes next if it is gone.
+    substitutes: Vec<(usize, Group)>,
 }
 
 impl Walk<'_> {
@@ -261,6 +265,7 @@ impl Walk<'_> {
     fn group(&mut self, group: &Group) {
         let first = match group.spread {
             Spread::InTurns => self.tenant.next_share_turn(),
+            Spread::AtRandom => self.cast(group),
             Spread::ByPublisher => 0,
         };
         let members = &group.members;
@@ -275,10 +280,19 @@ impl Walk<'_> {
         }
     }
 
+    /// Any member that can take it now, as far as a few casts tell: going on from one that cannot would
+    /// favour the one behind it.
+    fn cast(&self, group: &Group) -> usize {
+        let (dice, len) = (&self.tenant.dice, group.members.len());
+        let mut casts = (0..CASTS_MAX).map(|_| dice.below(len));
+        let ready = casts.find(|at| self.readiness(group, *at) == Readiness::Ready);
+        ready.unwrap_or_else(|| dice.below(len))
+    }
+
     fn readiness(&self, group: &Group, at: usize) -> Readiness {
         match &group.members[at] {
             // A publisher keeps its member, whatever that one has to do.
-            GroupMember::Local(target) if group.spread == Spread::InTurns => {
+            GroupMember::Local(target) if group.spread != Spread::ByPublisher => {
                 if target.outbox.has_credit() {
                     Readiness::Ready
                 } else {
@@ -302,7 +316,14 @@ impl Walk<'_> {
     fn give(&mut self, group: &Group, at: usize) -> bool {
         match &group.members[at] {
             GroupMember::Local(target) => self.local(target),
-            GroupMember::Inbox(target) => self.inbox(target),
+            GroupMember::Inbox(target) => {
+                let place = self.inboxes.len();
+                let is_given = self.inbox(target);
+                if self.inboxes.len() > place {
+                    self.substitutes.push((place, group.without(at)));
+                }
+                is_given
+            }
             GroupMember::Remote(session) => self.remote(group, at, *session),
         }
     }
@@ -322,20 +343,9 @@ impl Walk<'_> {
         if self.publication.message.qos == Qos::AtMostOnce {
             return true;
         }
-        let others = Group {
-            members: others(&group.members, at),
-            filter: group.filter.clone(),
-            // In this order.
-            spread: Spread::ByPublisher,
-        };
+        let others = group.without(at);
         let (shared, tenant) = (Arc::clone(self.shared), Arc::clone(self.tenant));
-        let publication = Publication {
-            message: Message {
-                retain: false,
-                ..self.publication.message.clone()
-            },
-            ..self.publication.clone()
-        };
+        let publication = self.publication.to_one();
         self.routed.durable.push(Box::pin(async move {
             match within_deadline(told).await? {
                 Outcome::Taken => Ok(()),
@@ -349,21 +359,34 @@ impl Walk<'_> {
         if self.inboxes.is_empty() {
             return;
         }
+        let overflow = self.tenant.limits.settings().queue_overflow;
         let request = InsertRequest {
             message: Arc::new(self.publication.message.clone()),
             writer: self.publication.writer,
-            bounds: INBOX_BOUNDS,
+            bounds: bounds_of(overflow, self.publication.refusable),
             origin: self.publication.origin.clone(),
             targets: std::mem::take(&mut self.inboxes),
         };
         let submitted = self.shared.inbox.submit_insert(self.tenant.id, &request);
-        let shared = Arc::clone(self.shared);
-        let (tenant, drops) = (self.tenant.id, Arc::clone(&self.tenant.drops));
+        let (shared, tenant) = (Arc::clone(self.shared), Arc::clone(self.tenant));
+        let substitutes = std::mem::take(&mut self.substitutes);
+        let publication = (!substitutes.is_empty()).then(|| self.publication.to_one());
         self.routed.durable.push(Box::pin(async move {
             let pending = submitted.map_err(|error| DurableError::Store(error.to_string()))?;
             let outcomes = within_deadline(pending).await?;
-            settle(&shared, tenant, &drops, &request.targets, &outcomes);
-            Ok(())
+            for (place, others) in substitutes {
+                let is_gone = outcomes.get(place) == Some(&InsertOutcome::NoSubscription);
+                if let Some(publication) = publication.as_ref().filter(|_| is_gone) {
+                    give_to_group(&shared, &tenant, publication, others).await?;
+                }
+            }
+            settle(
+                &shared,
+                tenant.id,
+                &tenant.drops,
+                &request.targets,
+                &outcomes,
+            )
         }));
     }
 
@@ -386,11 +409,30 @@ impl Walk<'_> {
     }
 }
 
-/// All but one, beginning behind it.
-fn others(members: &[GroupMember], at: usize) -> Vec<GroupMember> {
-    let (before, from) = members.split_at(at);
-    let behind = from.iter().skip(1);
-    behind.chain(before).cloned().collect()
+impl Publication {
+    /// The same to one receiver more.
+    fn to_one(&self) -> Self {
+        Self {
+            message: Message {
+                retain: false,
+                ..self.message.clone()
+            },
+            ..self.clone()
+        }
+    }
+}
+
+impl Group {
+    /// All but one, beginning behind it, to be tried in this order.
+    fn without(&self, at: usize) -> Self {
+        let (before, from) = self.members.split_at(at);
+        let behind = from.iter().skip(1);
+        Self {
+            members: behind.chain(before).cloned().collect(),
+            filter: self.filter.clone(),
+            spread: Spread::ByPublisher,
+        }
+    }
 }
 
 /// Another member of its shared subscription has what a member did not acknowledge. If there is none,
@@ -419,6 +461,7 @@ pub(crate) async fn return_loan(
         writer: terms.writer,
         client,
         origin: None,
+        refusable: false,
     };
     for group in groups {
         if let Err(error) = give_to_group(shared, tenant, &publication, group).await {
@@ -470,14 +513,15 @@ impl LocalTarget {
     }
 }
 
-/// Counts what was dropped and removes routes that lead nowhere.
+/// Counts what was dropped and removes routes that lead nowhere. `Err`: a queue is full and refuses.
 fn settle(
     shared: &Arc<Shared>,
     tenant: TenantId,
     drops: &TenantDrops,
     targets: &[Target],
     outcomes: &[InsertOutcome],
-) {
+) -> Result<(), DurableError> {
+    let mut outcome_of_all = Ok(());
     for (target, outcome) in targets.iter().zip(outcomes) {
         match outcome {
             InsertOutcome::Overflowed { dropped, .. } => {
@@ -491,9 +535,20 @@ fn settle(
                 },
             ),
             InsertOutcome::Expired => drops.add(DropReason::Expired, 1),
+            InsertOutcome::Refused { full } => {
+                drops.add(DropReason::QueueFull, 1);
+                outcome_of_all = Err(DurableError::QueueFull(*full));
+            }
+            InsertOutcome::Withheld => {
+                outcome_of_all = outcome_of_all.and_then(|()| {
+                    let text = "not all of the publish was stored";
+                    Err(DurableError::Store(text.to_owned()))
+                });
+            }
             InsertOutcome::Stored | InsertOutcome::Duplicate => {}
         }
     }
+    outcome_of_all
 }
 
 async fn within_deadline<T, E: std::fmt::Display>(

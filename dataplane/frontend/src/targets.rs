@@ -1,7 +1,8 @@
 //! Who receives a topic's messages from one publisher, and the memo that keeps the answer.
 //!
 //! A connection asks once per topic and generation (protocols H): the memo is guarded by the
-//! generations of the tenant's routes and of its local members, both read before the match.
+//! generations of the tenant's routes and of its local members, and by how its groups share, all read
+//! before the match.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -12,7 +13,7 @@ use smallvec::SmallVec;
 use tessera_dist::{NodeSession, Receiver, Route, SessionIncarnation};
 use tessera_mqtt::{ClientId, FilterSpec, Qos, SubscriptionId, TopicName};
 use tessera_session::LoanTerms;
-use tessera_tenancy::PrincipalId;
+use tessera_tenancy::{PrincipalId, SharedSubscriptionStrategy};
 
 use crate::local::Member;
 use crate::outbox::{ConnectionId, Outbox};
@@ -93,6 +94,8 @@ pub(crate) struct Group {
 pub(crate) enum Spread {
     /// In turns.
     InTurns,
+    /// Any of them.
+    AtRandom,
     /// By publisher, so that what it says stays in order: the members stand in its order of
     /// preference, which is its own (rendezvous hashing), and hardly changes with the members.
     ByPublisher,
@@ -118,7 +121,7 @@ impl Targets {
             .routes
             .snapshot()
             .for_each_match(topic, &mut |route| collector.add(route));
-        collector.found.into_targets(origin)
+        collector.found.into_targets(tenant, origin)
     }
 
     /// Whether anybody receives.
@@ -171,7 +174,7 @@ struct Found {
 }
 
 impl Found {
-    fn into_targets(self, origin: &Origin) -> Targets {
+    fn into_targets(self, tenant: &Tenant, origin: &Origin) -> Targets {
         let groups = self.groups.into_iter();
         Targets {
             local: self.local.into_values().collect(),
@@ -179,27 +182,30 @@ impl Found {
             nodes: self.nodes.into_iter().collect(),
             groups: groups
                 .filter(|(_, members)| !members.is_empty())
-                .map(|(filter, members)| Group::new(filter, members, origin))
+                .map(|(filter, members)| Group::new(tenant, filter, members, origin))
                 .collect(),
         }
     }
 }
 
 impl Group {
-    fn new(filter: FilterSpec, mut members: Vec<GroupMember>, origin: &Origin) -> Self {
-        let ordered = filter.share.as_ref().is_some_and(|share| share.ordered);
-        if !ordered {
-            return Self {
-                filter,
-                members,
-                spread: Spread::InTurns,
-            };
+    fn new(
+        tenant: &Tenant,
+        filter: FilterSpec,
+        mut members: Vec<GroupMember>,
+        origin: &Origin,
+    ) -> Self {
+        let spread = tenant.spread_of(&filter);
+        match spread {
+            Spread::InTurns | Spread::AtRandom => {}
+            Spread::ByPublisher => {
+                members.sort_by_cached_key(|member| Reverse(member.preference_of(&origin.client)));
+            }
         }
-        members.sort_by_cached_key(|member| Reverse(member.preference_of(&origin.client)));
         Self {
             filter,
             members,
-            spread: Spread::ByPublisher,
+            spread,
         }
     }
 }
@@ -360,6 +366,8 @@ struct Entry {
     routes_generation: u64,
     local_generation: u64,
     sessions_generation: u64,
+    /// How its groups share, if it has any.
+    strategy: SharedSubscriptionStrategy,
     targets: Arc<Targets>,
 }
 
@@ -379,9 +387,11 @@ impl Memo {
             && entry.local_generation == local_generation
             && entry.sessions_generation == sessions_generation
             && entry.topic == *topic
+            && (entry.targets.groups.is_empty() || entry.strategy == tenant.strategy())
         {
             return Arc::clone(&entry.targets);
         }
+        let strategy = tenant.strategy();
         let targets = Arc::new(Targets::resolve(tenant, topic, origin));
         // The topic is copied: a slice of it would keep a whole read buffer alive.
         let topic = TopicName::try_from(topic.as_str()).unwrap_or_else(|_| topic.clone());
@@ -390,6 +400,7 @@ impl Memo {
             routes_generation,
             local_generation,
             sessions_generation,
+            strategy,
             targets: Arc::clone(&targets),
         });
         targets

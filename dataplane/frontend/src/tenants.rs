@@ -1,19 +1,23 @@
 //! What this node keeps in memory for a tenant while it has connections here.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tessera_dist::{Dist, LoadError, NodeSession, TenantRoutes};
 use tessera_limits::TenantLimits;
-use tessera_tenancy::TenantId;
+use tessera_mqtt::FilterSpec;
+use tessera_tenancy::{SharedSubscriptionStrategy, TenantId};
 
+use crate::dice::Dice;
 use crate::drops::{AllDrops, TenantDrops};
 use crate::local::LocalRoutes;
 use crate::once::OnceRuns;
 use crate::peers::{Lanes, Link};
 use crate::shared::Shared;
+use crate::targets::Spread;
 
 /// One tenant's part of the front end. Dropped with its last connection.
 #[derive(Debug)]
@@ -31,12 +35,32 @@ pub(crate) struct Tenant {
     links: Mutex<BTreeMap<NodeSession, Arc<Link>>>,
     dist: Dist,
     share_turn: AtomicUsize,
+    /// Who of a shared subscription is tried first, where chance decides.
+    pub(crate) dice: Dice,
 }
 
 impl Tenant {
     /// Whose turn it is in a shared subscription.
     pub(crate) fn next_share_turn(&self) -> usize {
         self.share_turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How a shared subscription's members share, as the tenant has it set now. An ordered one keeps
+    /// what a publisher says in its order, whatever is set.
+    pub(crate) fn spread_of(&self, filter: &FilterSpec) -> Spread {
+        if filter.share.as_ref().is_some_and(|share| share.ordered) {
+            return Spread::ByPublisher;
+        }
+        match self.strategy() {
+            SharedSubscriptionStrategy::Random => Spread::AtRandom,
+            SharedSubscriptionStrategy::RoundRobin => Spread::InTurns,
+            SharedSubscriptionStrategy::Sticky => Spread::ByPublisher,
+        }
+    }
+
+    /// Who of a shared subscription gets a message, as it is set now.
+    pub(crate) fn strategy(&self) -> SharedSubscriptionStrategy {
+        self.limits.settings().shared_subscription_strategy
     }
 
     /// Whether a node session is this front end's own.
@@ -102,6 +126,7 @@ impl Tenants {
             links: Mutex::default(),
             dist: dist.clone(),
             share_turn: AtomicUsize::new(0),
+            dice: Dice::new(RandomState::new().hash_one(id)),
         });
         known.insert(id, Arc::downgrade(&tenant));
         Ok(tenant)

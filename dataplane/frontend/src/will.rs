@@ -137,6 +137,7 @@ async fn deliver(shared: &Arc<Shared>, will: &DueWill) -> Result<(), DurableErro
         writer: will.writer,
         client: will.client.clone(),
         origin: Some(will.origin()),
+        refusable: false,
     };
     let routed = route(shared, &tenant, &publication, &targets);
     shared.tenants.release(tenant);

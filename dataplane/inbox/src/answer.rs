@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tessera_tenancy::NodeId;
 
 use crate::encoding::{Reader, Writer};
-use crate::queue::InsertOutcome;
+use crate::queue::{InsertOutcome, QueueBound};
 use crate::registration::OwnerNode;
 
 const FORM: u8 = 1;
@@ -255,6 +255,8 @@ fn write_outcome(outcome: InsertOutcome, out: &mut Writer) {
         InsertOutcome::NoSubscription => out.byte(2),
         InsertOutcome::Expired => out.byte(3),
         InsertOutcome::Duplicate => out.byte(4),
+        InsertOutcome::Refused { full } => out.byte(5).byte(bound_byte(full)),
+        InsertOutcome::Withheld => out.byte(6),
     };
 }
 
@@ -268,6 +270,25 @@ fn read_outcome(reader: &mut Reader<'_>) -> Option<InsertOutcome> {
         2 => InsertOutcome::NoSubscription,
         3 => InsertOutcome::Expired,
         4 => InsertOutcome::Duplicate,
+        5 => InsertOutcome::Refused {
+            full: read_bound(reader)?,
+        },
+        6 => InsertOutcome::Withheld,
+        _ => return None,
+    })
+}
+
+const fn bound_byte(bound: QueueBound) -> u8 {
+    match bound {
+        QueueBound::Messages => 0,
+        QueueBound::Bytes => 1,
+    }
+}
+
+fn read_bound(reader: &mut Reader<'_>) -> Option<QueueBound> {
+    Some(match reader.byte()? {
+        0 => QueueBound::Messages,
+        1 => QueueBound::Bytes,
         _ => return None,
     })
 }
@@ -296,6 +317,13 @@ mod tests {
             InsertOutcome::NoSubscription,
             InsertOutcome::Expired,
             InsertOutcome::Duplicate,
+            InsertOutcome::Refused {
+                full: QueueBound::Messages,
+            },
+            InsertOutcome::Refused {
+                full: QueueBound::Bytes,
+            },
+            InsertOutcome::Withheld,
         ];
         let mut answers = vec![
             Answer::Malformed,

@@ -124,6 +124,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) incarnation: u64,
     pub(crate) number: u64,
     pub(crate) floor: u64,
+    /// The last target of the command before, of several of this publish.
+    pub(crate) after: Option<&'a [u8]>,
     /// No command with more targets of this publish follows for this shard.
     pub(crate) last: bool,
 }
@@ -498,16 +500,14 @@ impl<'a> Insert<'a> {
         out.blob(self.body)
             .word(self.bounds.messages_max)
             .number(self.bounds.bytes_max);
-        out.flag(match self.bounds.overflow {
-            OverflowPolicy::DropOldest => false,
-            OverflowPolicy::DropNewest => true,
+        out.byte(match self.bounds.overflow {
+            OverflowPolicy::DropOldest => 0,
+            OverflowPolicy::DropNewest => 1,
+            OverflowPolicy::RefusePublisher => 2,
         });
         out.flag(self.origin.is_some());
         if let Some(origin) = &self.origin {
-            out.name(origin.client)
-                .number(origin.incarnation)
-                .number(origin.number);
-            out.number(origin.floor).flag(origin.last);
+            origin.write(out);
         }
         out.count(self.targets.len());
         for target in &self.targets {
@@ -523,9 +523,11 @@ impl<'a> Insert<'a> {
         let bounds = QueueBounds {
             messages_max: reader.word()?,
             bytes_max: reader.number()?,
-            overflow: match reader.flag()? {
-                false => OverflowPolicy::DropOldest,
-                true => OverflowPolicy::DropNewest,
+            overflow: match reader.byte()? {
+                0 => OverflowPolicy::DropOldest,
+                1 => OverflowPolicy::DropNewest,
+                2 => OverflowPolicy::RefusePublisher,
+                _ => return None,
             },
         };
         let origin = match reader.flag()? {
@@ -547,13 +549,35 @@ impl<'a> Insert<'a> {
 }
 
 impl<'a> Origin<'a> {
+    fn write(&self, out: &mut Writer) {
+        out.name(self.client)
+            .number(self.incarnation)
+            .number(self.number)
+            .number(self.floor);
+        match (self.after, self.last) {
+            (None, last) => out.flag(last),
+            (Some(after), false) => out.byte(2).name(after),
+            (Some(after), true) => out.byte(3).name(after),
+        };
+    }
+
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let (client, incarnation) = (reader.name()?, reader.number()?);
+        let (number, floor) = (reader.number()?, reader.number()?);
+        let (after, last) = match reader.byte()? {
+            0 => (None, false),
+            1 => (None, true),
+            2 => (Some(reader.name()?), false),
+            3 => (Some(reader.name()?), true),
+            _ => return None,
+        };
         Some(Self {
-            client: reader.name()?,
-            incarnation: reader.number()?,
-            number: reader.number()?,
-            floor: reader.number()?,
-            last: reader.flag()?,
+            client,
+            incarnation,
+            number,
+            floor,
+            after,
+            last,
         })
     }
 }

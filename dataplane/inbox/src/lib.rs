@@ -47,6 +47,10 @@
 //! - **A dropped QoS 2 message that the client may have owes its PUBREL**: else the client would
 //!   take the next message of the same packet identifier for a repeat, and lose it. What the owner
 //!   sent is known from its fetches; after a crash everything that a window can span counts as sent.
+//! - **A full queue that refuses keeps a QoS 2 publish out of every queue of its command**: progress is
+//!   told by a client, so a gap could not be. What is refused leaves no trace, and a repeat is stored
+//!   once in each. Of a fan-out of several commands each names the last target of the one before,
+//!   and stores nothing unless that one was stored.
 //! - **Clean start removes in the attach command** as far as one step goes; from the first step on
 //!   the session is dead, and a crash between steps leaves it to expiry.
 //! - **QoS 0 is not queued**: an online owner gets it at once, an offline session does not.
@@ -87,8 +91,8 @@ mod memory_rows;
 
 pub use error::{AttachError, InsertError, SessionError};
 pub use queue::{
-    Fetched, InsertOutcome, InsertRequest, OverflowPolicy, PublishOrigin, QueueBounds, Queued,
-    SUBSCRIPTION_IDS_MAX, Target,
+    Fetched, InsertOutcome, InsertRequest, OverflowPolicy, PublishOrigin, QueueBound, QueueBounds,
+    Queued, SUBSCRIPTION_IDS_MAX, Target,
 };
 pub use registration::{Nodes, OwnerNode, Registration};
 pub use service::{Inbox, InboxOptions, LiveOutcome};

@@ -73,6 +73,19 @@ pub enum OverflowPolicy {
     DropOldest,
     /// The message that comes.
     DropNewest,
+    /// None: the message is not stored, and its publisher is to be told. A publish with an
+    /// [origin](InsertRequest::origin) is then stored in no queue of its command, so that a repeat
+    /// of it is stored once in all of them.
+    RefusePublisher,
+}
+
+/// Which bound of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueBound {
+    /// [`QueueBounds::messages_max`].
+    Messages,
+    /// [`QueueBounds::bytes_max`].
+    Bytes,
 }
 
 /// What came of one target.
@@ -93,6 +106,14 @@ pub enum InsertOutcome {
     Expired,
     /// Stored before, by an earlier attempt of the same publish.
     Duplicate,
+    /// The queue is full and [refuses](OverflowPolicy::RefusePublisher): not stored.
+    Refused {
+        /// What is full.
+        full: QueueBound,
+    },
+    /// Not stored, since another queue of the same publish refused it, or since an earlier command
+    /// of the same publish did not come to be. Only of a publish with an origin: try all of it again.
+    Withheld,
 }
 
 /// Names one QoS 2 publish over repeats: what [`Inbox::qos2_publishing`](crate::Inbox::qos2_publishing)

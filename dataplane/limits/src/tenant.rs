@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tessera_tenancy::{LimitCode, LimitValues, PlanSlug, TenantId, TenantRecord, TenantStatus};
+use tessera_tenancy::{
+    LimitCode, LimitValues, PlanSlug, TenantId, TenantRecord, TenantSettings, TenantStatus,
+};
 
 use crate::connections::{ConnectionPermit, Connections};
 use crate::rate::{Meter, Rate};
@@ -40,6 +42,7 @@ struct Terms {
     standing: TenantStanding,
     plan: PlanSlug,
     limits: LimitValues,
+    settings: TenantSettings,
     publishes: Rate,
 }
 
@@ -104,7 +107,7 @@ impl TenantLimits {
         self.tenant
     }
 
-    /// Grows with every change of the limits, the plan or the standing; never goes back.
+    /// Grows with every change of the limits, the plan, the settings or the standing; never goes back.
     pub fn generation(&self) -> u64 {
         self.terms.load().generation
     }
@@ -117,6 +120,11 @@ impl TenantLimits {
     /// The plan that refusals name.
     pub fn plan(&self) -> PlanSlug {
         self.terms.load().plan.clone()
+    }
+
+    /// How the tenant behaves, whatever the standing.
+    pub fn settings(&self) -> TenantSettings {
+        self.terms.load().settings
     }
 
     /// What one limit is set to, whatever the standing. `None` is unlimited.
@@ -157,6 +165,7 @@ impl TenantLimits {
             standing: TenantStanding::Removed,
             plan: former.plan.clone(),
             limits: LimitValues::CLOSED,
+            settings: former.settings,
             publishes: Rate::Closed,
         });
     }
@@ -218,6 +227,7 @@ impl Terms {
             },
             plan: record.plan.clone(),
             limits,
+            settings: record.settings,
             publishes: Rate::new(
                 LimitCode::PublishesPerSecond.row(),
                 limits.get(LimitCode::PublishesPerSecond),

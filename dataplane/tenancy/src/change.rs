@@ -22,6 +22,7 @@ use crate::ids::{CredentialId, TenantId};
 use crate::limits::LimitValues;
 use crate::names::{DeviceUsername, PlanSlug, TenantSlug};
 use crate::secret::{KeyId, SecretDigest};
+use crate::settings::TenantSettings;
 
 /// The number of one committed change. Dense: a reader at 11 has seen 1 to 11.
 #[derive(
@@ -113,6 +114,10 @@ pub struct TenantRecord {
     pub plan: PlanSlug,
     /// The effective limits: the override where there is one, else the plan's.
     pub limits: LimitValues,
+    /// How it behaves. Left out while nothing is set: the record is then what it was before there
+    /// were settings.
+    #[serde(default, skip_serializing_if = "TenantSettings::is_default")]
+    pub settings: TenantSettings,
 }
 
 /// What a principal may do with topics.
@@ -319,6 +324,7 @@ impl fmt::Debug for FrameKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{QueueOverflow, SharedSubscriptionStrategy};
 
     fn envelope() -> PushEnvelope {
         let change = Change {
@@ -329,6 +335,7 @@ mod tests {
                 status: TenantStatus::Active,
                 plan: "free".parse().unwrap(),
                 limits: LimitValues::from_defaults(|d| d.free),
+                settings: TenantSettings::default(),
             }),
         };
         PushEnvelope {
@@ -370,5 +377,30 @@ mod tests {
             json,
             golden.replace("ten_0105083g40r4g20g0r40g20g3082", &tenant)
         );
+    }
+    #[test]
+    fn settings_are_golden_and_a_record_without_them_has_the_defaults() {
+        let before = concat!(
+            r#"{"kind":"tenant","slug":"acme","status":"active","plan":"free","#,
+            r#""limits":{"connections":100,"publishes_per_second":100}}"#
+        );
+        let ChangeBody::Tenant(record) = serde_json::from_str(before).unwrap() else {
+            panic!("a tenant was written")
+        };
+        assert!(record.settings.is_default());
+        let body = ChangeBody::Tenant(TenantRecord {
+            settings: TenantSettings {
+                shared_subscription_strategy: SharedSubscriptionStrategy::Sticky,
+                queue_overflow: QueueOverflow::RefusePublisher,
+            },
+            ..record
+        });
+        let settings = concat!(
+            r#","settings":{"shared_subscription_strategy":"sticky","#,
+            r#""queue_overflow":"refuse_publisher"}}"#
+        );
+        let golden = before.strip_suffix('}').unwrap().to_owned() + settings;
+        assert_eq!(serde_json::to_string(&body).unwrap(), golden);
+        assert_eq!(serde_json::from_str::<ChangeBody>(&golden).unwrap(), body);
     }
 }

@@ -6,6 +6,7 @@
 //! - [`names`]: slugs and user names, parsed once at the edge.
 //! - [`secret`]: generated secrets (`tsd_…`, `tsk_…`), their digests at rest.
 //! - [`limits`]: the one registry of limits, a row each.
+//! - [`settings`]: the one registry of settings: how a tenant behaves.
 //! - [`change`]: what the control plane pushes and how a frame is signed.
 //!
 //! # Invariants
@@ -19,6 +20,7 @@ pub mod ids;
 pub mod limits;
 pub mod names;
 pub mod secret;
+pub mod settings;
 
 mod base32;
 mod hex;
@@ -35,3 +37,4 @@ pub use ids::{
 pub use limits::{LIMITS, LimitCode, LimitRow, LimitValues, PlanDefaults};
 pub use names::{DeviceUsername, NameError, PlanSlug, TenantSlug};
 pub use secret::{GeneratedSecret, KeyId, SecretDigest, SecretError, SecretKind, ServerKey};
+pub use settings::{QueueOverflow, SettingCode, SharedSubscriptionStrategy, TenantSettings};

@@ -99,6 +99,7 @@ mod tests {
             "tessera quota set tiny publishes_per_second=5000",
             "tessera quota reset tiny publishes_per_second",
             "tessera quota --context /x/dev.json set tiny publishes_per_second=5000",
+            "tessera tenant set tiny queue_overflow=refuse_publisher",
             "tessera -V",
         ] {
             let parsed = CommandLine::try_parse_from(line.split(' '));

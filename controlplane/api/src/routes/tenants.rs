@@ -13,9 +13,9 @@ use tessera_api_types::{
 use tessera_domain::text::{
     check_label_count, check_label_key, check_label_value, check_plan, check_slug, member,
 };
-use tessera_domain::{Scope, Violation};
+use tessera_domain::{Scope, Violation, setting};
 use tessera_store::{CreateTenantError, TenantNew, TenantRef, TenantRow, TenantUpdate, Tx};
-use tessera_tenancy::{PlanSlug, TenantId, TenantSlug, TenantStatus};
+use tessera_tenancy::{PlanSlug, TenantId, TenantSettings, TenantSlug, TenantStatus};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -164,10 +164,11 @@ async fn get_tenant(read: Read, At(name): At<String>) -> Result<Response, ApiErr
     Ok(with_etag(row.revision, shape::tenant(row)))
 }
 
-/// Changes a tenant's plan or labels.
+/// Changes a tenant's plan, labels or settings.
 ///
-/// A merge patch: what is absent stays, a label that is null is removed. Changing the plan needs the
-/// scope `plans:assign`. Overrides of quotas stay.
+/// A merge patch: what is absent stays, a label that is null is removed, a setting that is null goes
+/// back to its default. Changing the plan needs the scope `plans:assign`. Overrides of quotas stay.
+/// Connected devices meet a changed setting at their next message.
 #[utoipa::path(patch, path = "/v1/tenants/{tenant}", tag = "tenants",
     params(("tenant" = String, Path, description = "Its id or slug"), WriteParams,
         ("If-Match" = Option<String>, Header, description = "The `ETag` that was read")),
@@ -179,11 +180,15 @@ async fn patch_tenant(
     At(name): At<String>,
     body: Body<TenantPatch>,
 ) -> Result<Response, ApiError> {
-    let TenantPatch { plan, labels } = body.value;
+    let TenantPatch {
+        plan,
+        labels,
+        settings,
+    } = body.value;
     let plan = plan.map(|plan| check_plan("/plan", &plan)).transpose()?;
-    let scopes: &[Scope] = match (&plan, &labels) {
-        (Some(_), Some(_)) => &[Scope::PlansAssign, Scope::TenantsWrite],
-        (Some(_), None) => &[Scope::PlansAssign],
+    let scopes: &[Scope] = match (&plan, labels.is_some() || settings.is_some()) {
+        (Some(_), true) => &[Scope::PlansAssign, Scope::TenantsWrite],
+        (Some(_), false) => &[Scope::PlansAssign],
         (None, _) => &[Scope::TenantsWrite],
     };
     let precondition = write.precondition();
@@ -192,6 +197,7 @@ async fn patch_tenant(
             Box::pin(async move {
                 precondition.check(old.revision)?;
                 let labels = merged(&old.labels, labels.unwrap_or_default())?;
+                let settings = with_settings(old.settings, settings.unwrap_or_default())?;
                 let plan = match plan {
                     Some(plan) => known_plan(tx, plan).await?,
                     None => old.plan.clone(),
@@ -200,6 +206,7 @@ async fn patch_tenant(
                     status: old.status,
                     plan,
                     labels,
+                    settings,
                 };
                 let row = tx.update_tenant(&old, &update).await?;
                 Ok(changed(row))
@@ -285,6 +292,7 @@ async fn set_status(
                                 status,
                                 plan,
                                 labels,
+                                settings: old.settings,
                             },
                         )
                         .await?;
@@ -356,6 +364,22 @@ fn merged(
     let violations = check_labels(&labels);
     if violations.is_empty() {
         Ok(labels)
+    } else {
+        Err(ApiError::invalid(violations))
+    }
+}
+
+fn with_settings(
+    mut settings: TenantSettings,
+    patch: BTreeMap<String, Option<String>>,
+) -> Result<TenantSettings, ApiError> {
+    let mut violations = Vec::new();
+    for (name, value) in patch {
+        let changed = setting::set(&mut settings, &name, value.as_deref());
+        collect(&mut violations, changed);
+    }
+    if violations.is_empty() {
+        Ok(settings)
     } else {
         Err(ApiError::invalid(violations))
     }

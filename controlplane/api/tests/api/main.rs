@@ -23,4 +23,5 @@ mod queries;
 mod quotas;
 mod rig;
 mod row_security;
+mod settings;
 mod tenants;

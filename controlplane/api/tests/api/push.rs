@@ -16,7 +16,7 @@ const NONCE: &str = "00112233445566778899aabbccddeeff";
 const SIGNATURE: &str = "x-tessera-signature";
 
 /// A node's side of a stream.
-struct Node {
+pub(crate) struct Node {
     lines: futures_util::stream::BoxStream<'static, Vec<u8>>,
     buffer: Vec<u8>,
     number: u64,
@@ -24,7 +24,12 @@ struct Node {
 }
 
 impl Node {
-    async fn open(rig: &Rig, node: u64, timeline: Option<TimelineId>, after: u64) -> Self {
+    pub(crate) async fn open(
+        rig: &Rig,
+        node: u64,
+        timeline: Option<TimelineId>,
+        after: u64,
+    ) -> Self {
         let response = request(rig, node, timeline, after).send().await.unwrap();
         assert_eq!(response.status().as_u16(), 200);
         let lines = response
@@ -77,7 +82,7 @@ impl Node {
         }
     }
 
-    async fn change(&mut self) -> Change {
+    pub(crate) async fn change(&mut self) -> Change {
         match self.news().await {
             Frame::Changes { mut changes } => {
                 assert_eq!(changes.len(), 1);
@@ -88,7 +93,7 @@ impl Node {
     }
 
     /// Reads hello and snapshot; returns its revision and entries.
-    async fn snapshot(&mut self) -> (Revision, Vec<Change>) {
+    pub(crate) async fn snapshot(&mut self) -> (Revision, Vec<Change>) {
         assert!(matches!(self.frame().await, Frame::Hello { .. }));
         let Frame::SnapshotBegin { revision } = self.frame().await else {
             panic!("a snapshot begins");

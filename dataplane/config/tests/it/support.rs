@@ -10,7 +10,7 @@ use tessera_config::{
 use tessera_tenancy::{
     Change, ChangeBody, CredentialId, CredentialRecord, CredentialSecret, Frame, FrameKey, KeyId,
     LimitValues, Policy, PushEnvelope, Revision, SecretDigest, TenantId, TenantRecord,
-    TenantStatus, TimelineId,
+    TenantSettings, TenantStatus, TimelineId,
 };
 
 pub(crate) const TIMELINE: TimelineId = TimelineId::from_bytes([1; 16]);
@@ -29,6 +29,7 @@ pub(crate) fn tenant(slug: &str) -> TenantRecord {
         status: TenantStatus::Active,
         plan: "free".parse().unwrap(),
         limits: LimitValues::from_defaults(|plan| plan.free),
+        settings: TenantSettings::default(),
     }
 }
 

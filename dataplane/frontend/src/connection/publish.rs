@@ -12,6 +12,7 @@ use tessera_tenancy::Policy;
 use super::session::{Completion, PublishOutcome, Session};
 use super::steps::{Hold, Step};
 use super::{Connection, End};
+use crate::bounds::{full_name, full_value};
 use crate::once::{Joined, Run, RunEnd};
 use crate::route::{Durable, DurableError, Publication, Routed, route};
 use crate::shared::Shared;
@@ -131,6 +132,7 @@ impl Connection {
             writer: identity.principal,
             client: publisher.client.clone(),
             origin: once.as_ref().map(|once| once.origin.clone()),
+            refusable: true,
         };
         let routed = route(&self.shared, tenant, &publication, &targets);
         let reached = !targets.is_empty() || publication.message.retain;
@@ -276,6 +278,10 @@ async fn all(durable: Vec<Durable>) -> Result<(), DurableError> {
 
 fn refusal_of(error: &DurableError) -> PublishOutcome {
     let code = match error {
+        DurableError::QueueFull(full) => {
+            let (name, value) = (full_name(*full), full_value(*full));
+            return PublishOutcome::full(error.to_string(), name, value);
+        }
         DurableError::RetainedFull => ReasonCode::QuotaExceeded,
         DurableError::Link(_) => ReasonCode::QuotaExceeded,
         DurableError::Store(_) | DurableError::Timeout | DurableError::Lapsed => {

@@ -107,6 +107,15 @@ impl PublishOutcome {
         }
     }
 
+    /// Something is full: what, and how much that is.
+    pub(crate) fn full(text: String, name: &str, value: u64) -> Self {
+        let pairs = [("limit", name.to_owned()), ("value", value.to_string())];
+        Self {
+            code: ReasonCode::QuotaExceeded,
+            detail: Some(Box::new(detail(text, &pairs))),
+        }
+    }
+
     /// At a limit: which one, how much, until when.
     pub(crate) fn at_limit(refusal: &Refusal) -> Self {
         Self {
@@ -119,9 +128,13 @@ impl PublishOutcome {
 /// A limit's refusal in the words of an answer.
 pub(crate) fn detail_of(refusal: &Refusal) -> Detail {
     let pairs: Vec<(&str, String)> = refusal.user_properties().collect();
+    detail(refusal.to_string(), &pairs)
+}
+
+fn detail(text: String, pairs: &[(&str, String)]) -> Detail {
     let pairs = pairs.iter().map(|(name, value)| (*name, value.as_str()));
     Detail {
-        text: Some(refusal.to_string().into()),
+        text: Some(text.into()),
         // Names and numbers of our own: they are strings of MQTT.
         user_properties: UserProperties::from_pairs(pairs).unwrap_or_default(),
     }

@@ -21,11 +21,12 @@ use tessera_tenancy::TenantId;
 
 use super::session::Session;
 use super::{Connection, End};
+use crate::bounds::INBOX_BOUNDS;
 use crate::clock::Clock;
 use crate::drops::DropReason;
 use crate::local::{Member, RouteDuty};
 use crate::outbox::OUTBOX_BYTES_MAX;
-use crate::route::{INBOX_BOUNDS, dist_incarnation};
+use crate::route::dist_incarnation;
 use crate::shared::Shared;
 
 /// Subscriptions of one session.

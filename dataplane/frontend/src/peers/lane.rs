@@ -16,7 +16,7 @@ use crate::connection::hold;
 use crate::outbox::ConnectionId;
 use crate::route::inbox_incarnation;
 use crate::shared::Shared;
-use crate::targets::{LocalTarget, Targets};
+use crate::targets::{LocalTarget, Spread, Targets};
 use crate::tenants::Tenant;
 
 /// What was last taken of one node's messages for one tenant.
@@ -98,11 +98,10 @@ async fn deliver(shared: &Arc<Shared>, tenant: &Arc<Tenant>, item: Item) -> Outc
             };
             let writer = PrincipalId::from_bytes(writer);
             let members = Targets::of_filter(tenant, &filter, writer);
-            let ordered = filter.share.as_ref().is_some_and(|share| share.ordered);
-            let first = if ordered {
-                favourite(&publisher, &members)
-            } else {
-                tenant.next_share_turn()
+            let first = match tenant.spread_of(&filter) {
+                Spread::InTurns => tenant.next_share_turn(),
+                Spread::AtRandom => tenant.dice.below(members.len()),
+                Spread::ByPublisher => favourite(&publisher, &members),
             };
             one_of(shared, &message, &members, first).await
         }

@@ -18,7 +18,8 @@ use tessera_tenancy::secret::RANDOM_LEN;
 use tessera_tenancy::{
     Change, ChangeBody, ClusterId, CredentialId, CredentialRecord, CredentialSecret, Frame,
     FrameKey, GeneratedSecret, Incarnation, LimitCode, LimitValues, NodeId, Policy, PushEnvelope,
-    Revision, SecretKind, ServerKey, TenantId, TenantRecord, TenantStatus, TimelineId,
+    Revision, SecretKind, ServerKey, TenantId, TenantRecord, TenantSettings, TenantStatus,
+    TimelineId,
 };
 
 use crate::client::{Device, Hello};
@@ -258,11 +259,21 @@ pub(crate) fn free_but(code: LimitCode, value: u64) -> LimitValues {
 
 /// The change that gives a tenant these limits.
 pub(crate) fn set_tenant(tenant: u8, limits: LimitValues) -> (TenantId, ChangeBody) {
+    set_tenant_with(tenant, limits, TenantSettings::default())
+}
+
+/// The change that gives a tenant these limits and settings.
+pub(crate) fn set_tenant_with(
+    tenant: u8,
+    limits: LimitValues,
+    settings: TenantSettings,
+) -> (TenantId, ChangeBody) {
     let record = TenantRecord {
         slug: slug(tenant).parse().unwrap(),
         status: TenantStatus::Active,
         plan: "free".parse().unwrap(),
         limits,
+        settings,
     };
     (tenant_id(tenant), ChangeBody::Tenant(record))
 }

@@ -23,6 +23,7 @@ mod once;
 mod reauthorised;
 mod retained;
 mod sessions;
+mod settings;
 mod shared;
 mod subscriptions;
 mod v311;

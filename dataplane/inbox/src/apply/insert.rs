@@ -4,7 +4,7 @@ use tessera_shard::RowError;
 
 use super::change::{Change, Place};
 use super::overflow::{Room, make_room};
-use super::publish::{advance, progress_of, publisher_of};
+use super::publish::{advance, follows, progress_of, publisher_of};
 use crate::answer::Answer;
 use crate::body::is_expired_at_birth;
 use crate::bounds::{OVERFLOW_ROWS_MAX, SENT_UNKNOWN, SPAN_MAX, TARGETS_MAX};
@@ -34,7 +34,8 @@ pub(super) fn insert(change: &mut Change<'_>, insert: &Insert<'_>) -> Result<Ans
     }
 }
 
-/// Passes over the targets that an earlier attempt reached.
+/// Passes over the targets that an earlier attempt reached. Stores in all queues or, if one refuses,
+/// in none.
 fn insert_once(
     change: &mut Change<'_>,
     insert: &Insert<'_>,
@@ -42,15 +43,23 @@ fn insert_once(
 ) -> Result<Answer, RowError> {
     let mut publisher = publisher_of(change, origin)?;
     let progress = progress_of(&publisher, origin);
+    if !follows(progress.as_ref(), origin.after) {
+        let withheld = vec![InsertOutcome::Withheld; insert.targets.len()];
+        return Ok(Answer::Inserted(withheld));
+    }
+    let is_stored = |client: &[u8]| match &progress {
+        None => false,
+        Some(Progress::UpTo(last)) => client <= &last[..],
+        Some(Progress::Complete) => true,
+    };
+    if let Some(outcomes) = refused(change, insert, &is_stored)? {
+        return Ok(Answer::Inserted(outcomes));
+    }
     let last = insert.targets.last().map(|target| target.client);
     if progress != Some(Progress::Complete) && !advance(&mut publisher, origin, last) {
         return Ok(Answer::Full);
     }
-    let outcomes = store_all(change, insert, &|client| match &progress {
-        None => false,
-        Some(Progress::UpTo(last)) => client <= &last[..],
-        Some(Progress::Complete) => true,
-    })?;
+    let outcomes = store_all(change, insert, &is_stored)?;
     let Origin {
         client,
         incarnation,
@@ -64,6 +73,51 @@ fn insert_once(
         &publisher.encode(),
     )?;
     Ok(Answer::Inserted(outcomes))
+}
+
+/// What came of each target if a queue refuses the publish.
+fn refused(
+    change: &Change<'_>,
+    insert: &Insert<'_>,
+    is_stored: &dyn Fn(&[u8]) -> bool,
+) -> Result<Option<Vec<InsertOutcome>>, RowError> {
+    match insert.bounds.overflow {
+        OverflowPolicy::DropOldest | OverflowPolicy::DropNewest => return Ok(None),
+        OverflowPolicy::RefusePublisher => {}
+    }
+    let room = Room::new(&insert.bounds, insert.body.len());
+    let mut outcomes = Vec::with_capacity(insert.targets.len());
+    // Copies for one client stand side by side.
+    let (mut client, mut copies): (&[u8], u64) = (&[], 0);
+    for target in &insert.targets {
+        if is_stored(target.client) {
+            outcomes.push(InsertOutcome::Duplicate);
+            continue;
+        }
+        let Some(row) = taker(change, target)? else {
+            outcomes.push(InsertOutcome::NoSubscription);
+            continue;
+        };
+        copies = if target.client == client {
+            copies + 1
+        } else {
+            0
+        };
+        client = target.client;
+        outcomes.push(match room.reached(&row, copies) {
+            Some(full) => InsertOutcome::Refused { full },
+            None => InsertOutcome::Withheld,
+        });
+    }
+    let is_refusal = |outcome: &InsertOutcome| matches!(outcome, InsertOutcome::Refused { .. });
+    Ok(outcomes.iter().any(is_refusal).then_some(outcomes))
+}
+
+/// The session that a target means, if there is one.
+fn taker(change: &Change<'_>, target: &InsertTarget<'_>) -> Result<Option<SessionRow>, RowError> {
+    let now_ms = change.now_ms();
+    let takes = |row: &SessionRow| row.incarnation == target.incarnation && row.is_alive(now_ms);
+    Ok(change.session(target.client)?.filter(takes))
 }
 
 fn store_all(
@@ -102,18 +156,12 @@ impl Inserting<'_> {
         change: &mut Change<'_>,
         target: &InsertTarget<'_>,
     ) -> Result<InsertOutcome, RowError> {
-        let now_ms = change.now_ms();
-        let takes =
-            |row: &SessionRow| row.incarnation == target.incarnation && row.is_alive(now_ms);
-        let Some(mut row) = change.session(target.client)?.filter(takes) else {
+        let Some(mut row) = taker(change, target)? else {
             return Ok(InsertOutcome::NoSubscription);
         };
         let room = Room::new(&self.insert.bounds, self.insert.body.len());
-        if !room.can_ever_fit() || (self.newest_gives_way() && !room.fits(&row)) {
-            return Ok(InsertOutcome::Overflowed {
-                dropped: 1,
-                stored: false,
-            });
+        if let Some(kept_out) = self.keeps_out(&room, &row) {
+            return Ok(kept_out);
         }
         let sent_below = match target.sent_below {
             SENT_UNKNOWN => row.sent_below,
@@ -138,10 +186,18 @@ impl Inserting<'_> {
         })
     }
 
-    fn newest_gives_way(&self) -> bool {
+    /// What comes of a message that a full queue makes no room for.
+    fn keeps_out(&self, room: &Room, row: &SessionRow) -> Option<InsertOutcome> {
+        let full = room.reached(row, 0)?;
         match self.insert.bounds.overflow {
-            OverflowPolicy::DropOldest => false,
-            OverflowPolicy::DropNewest => true,
+            OverflowPolicy::DropOldest if room.can_ever_fit() => None,
+            OverflowPolicy::DropOldest | OverflowPolicy::DropNewest => {
+                Some(InsertOutcome::Overflowed {
+                    dropped: 1,
+                    stored: false,
+                })
+            }
+            OverflowPolicy::RefusePublisher => Some(InsertOutcome::Refused { full }),
         }
     }
 

@@ -7,7 +7,7 @@ use super::change::{Change, decoded};
 use crate::bounds::REMOVED_BYTES_MAX;
 use crate::keys::{Row, queue_from};
 use crate::query::read_run;
-use crate::queue::QueueBounds;
+use crate::queue::{QueueBound, QueueBounds};
 use crate::rows::{Mark, SessionRow};
 use crate::run::Run;
 
@@ -34,8 +34,20 @@ impl Room {
 
     /// Whether this queue has it.
     pub(super) fn fits(&self, row: &SessionRow) -> bool {
-        row.queue_messages() < self.messages_max
-            && row.queue_bytes.saturating_add(self.len) <= self.bytes_max
+        self.reached(row, 0).is_none()
+    }
+
+    /// The bound that this queue would be over, with so many copies of the message before this one.
+    pub(super) fn reached(&self, row: &SessionRow, copies: u64) -> Option<QueueBound> {
+        let messages = row.queue_messages().saturating_add(copies);
+        let copied = self.len.saturating_mul(copies.saturating_add(1));
+        if messages >= self.messages_max {
+            Some(QueueBound::Messages)
+        } else if row.queue_bytes.saturating_add(copied) > self.bytes_max {
+            Some(QueueBound::Bytes)
+        } else {
+            None
+        }
     }
 }
 

@@ -141,6 +141,15 @@ pub(super) fn advance(
     true
 }
 
+/// Whether the commands before this one of the same publish are stored.
+pub(super) fn follows(progress: Option<&Progress>, after: Option<&[u8]>) -> bool {
+    match (progress, after) {
+        (_, None) | (Some(Progress::Complete), Some(_)) => true,
+        (Some(Progress::UpTo(stored)), Some(after)) => after <= &stored[..],
+        (None, Some(_)) => false,
+    }
+}
+
 fn further(known: &Progress, next: Progress) -> Progress {
     match (known, next) {
         (Progress::Complete, _) | (_, Progress::Complete) => Progress::Complete,

@@ -3,6 +3,7 @@
 mod invariants;
 mod messages;
 mod model;
+mod refusals;
 mod registrations;
 mod sessions;
 mod wills;
@@ -19,7 +20,7 @@ use crate::command::{Attach, Fence, Insert, InsertTarget, Origin};
 use crate::keys::Row;
 use crate::memory_rows::MemoryRows;
 use crate::query::{self, FetchBounds};
-use crate::queue::{Fetched, InsertOutcome, OverflowPolicy, QueueBounds};
+use crate::queue::{Fetched, InsertOutcome, OverflowPolicy, QueueBound, QueueBounds};
 use crate::registry::{Ownership, Registered, SessionKey};
 use crate::run::Delivery;
 use crate::session::{EXPIRY_NEVER, OwnerEpoch, SessionIncarnation, WillEnd};

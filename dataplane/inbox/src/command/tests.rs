@@ -17,6 +17,7 @@ fn insert() -> Command<'static> {
         incarnation: 1,
         number: 2,
         floor: 1,
+        after: None,
         last: true,
     };
     let delivery = Delivery {
@@ -38,6 +39,27 @@ fn insert() -> Command<'static> {
             delivery,
             sent_below: 5,
         }],
+    })
+}
+
+/// Not the first command of its publish.
+fn part(overflow: OverflowPolicy, last: bool) -> Command<'static> {
+    Command::Insert(Insert {
+        body: b"body",
+        bounds: QueueBounds {
+            messages_max: 10,
+            bytes_max: 300,
+            overflow,
+        },
+        origin: Some(Origin {
+            client: b"p",
+            incarnation: 1,
+            number: 2,
+            floor: 1,
+            after: Some(b"a"),
+            last,
+        }),
+        targets: Vec::new(),
     })
 }
 
@@ -211,6 +233,14 @@ fn golden_of_messages() -> Vec<(Command<'static>, &'static str)> {
             "0108 04626f6479 0000000a ac02 01 01 000170 01 02 01 01 01 00026331 03 05 09 01 07",
         ),
         (
+            part(OverflowPolicy::RefusePublisher, true),
+            "0108 04626f6479 0000000a ac02 02 01 000170 01 02 01 03 000161 00",
+        ),
+        (
+            part(OverflowPolicy::DropOldest, false),
+            "0108 04626f6479 0000000a ac02 00 01 000170 01 02 01 02 000161 00",
+        ),
+        (
             Command::Acknowledge { fence, below: 5 },
             "0109000263310304 05",
         ),
@@ -255,12 +285,21 @@ fn a_cut_or_longer_command_is_none() {
     }
 }
 
+fn overflow() -> impl Strategy<Value = OverflowPolicy> {
+    prop_oneof![
+        Just(OverflowPolicy::DropOldest),
+        Just(OverflowPolicy::DropNewest),
+        Just(OverflowPolicy::RefusePublisher),
+    ]
+}
+
 proptest! {
     #[test]
     fn an_insert_reads_back(
         body: Vec<u8>,
-        bounds: (u32, u64, bool),
-        origin: Option<(Vec<u8>, u64, u64, u64, bool)>,
+        bounds: (u32, u64),
+        overflow in overflow(),
+        origin: Option<(Vec<u8>, u64, u64, u64, Option<Vec<u8>>, bool)>,
         targets: Vec<(Vec<u8>, u64, u64, bool, bool, Vec<u16>)>,
     ) {
         let command = Command::Insert(Insert {
@@ -268,13 +307,14 @@ proptest! {
             bounds: QueueBounds {
                 messages_max: bounds.0,
                 bytes_max: bounds.1,
-                overflow: if bounds.2 { OverflowPolicy::DropNewest } else { OverflowPolicy::DropOldest },
+                overflow,
             },
-            origin: origin.as_ref().map(|(client, incarnation, number, floor, last)| Origin {
+            origin: origin.as_ref().map(|(client, incarnation, number, floor, after, last)| Origin {
                 client,
                 incarnation: *incarnation,
                 number: *number,
                 floor: *floor,
+                after: after.as_deref(),
                 last: *last,
             }),
             targets: targets

@@ -25,6 +25,8 @@ const TARGET_BYTES_MAX: usize = 1024 * 1024;
 struct Part {
     shard: Shard<Machine>,
     places: Vec<usize>,
+    /// The last target of the part before, of the same shard.
+    after: Option<usize>,
     /// No further part of the same shard.
     last: bool,
 }
@@ -75,12 +77,16 @@ impl Inbox {
         for (_, shard, places) in by_shard {
             let cuts = cut(&places, &request.targets);
             let last = cuts.len();
+            let mut after = None;
             for (at, places) in (1..).zip(cuts) {
+                let end = places.last().copied();
                 parts.push(Part {
                     shard: shard.clone(),
                     places,
+                    after,
                     last: at == last,
                 });
+                after = end;
             }
         }
         parts
@@ -98,6 +104,9 @@ impl Inbox {
             incarnation: origin.incarnation.0,
             number: origin.number,
             floor: origin.floor,
+            after: part
+                .after
+                .map(|place| request.targets[place].client.as_bytes()),
             last: part.last,
         });
         let targets = part.places.iter().map(|place| {

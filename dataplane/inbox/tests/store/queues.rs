@@ -1,6 +1,8 @@
 //! Messages in, messages out.
 
-use tessera_inbox::{InsertError, InsertOutcome, OverflowPolicy, QueueBounds, SessionIncarnation};
+use tessera_inbox::{
+    InsertError, InsertOutcome, OverflowPolicy, QueueBound, QueueBounds, SessionIncarnation,
+};
 use tessera_mqtt::{ClientId, Qos};
 
 use crate::node::{HOUR, Node, id, insert_request, target, target_of, tenant};
@@ -74,6 +76,10 @@ async fn a_full_queue_drops_as_its_policy_says() {
             stored: true
         }
     );
+    assert_eq!(node.payloads(&owner), ["2", "4"]);
+    let refused = insert("5", OverflowPolicy::RefusePublisher).await;
+    let full = QueueBound::Messages;
+    assert_eq!(refused, InsertOutcome::Refused { full });
     assert_eq!(node.payloads(&owner), ["2", "4"]);
     assert_eq!(node.inbox().figures(tenant(1)).unwrap().queue_messages, 2);
 }

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tessera_limits::{Directory, TenantLimits};
-use tessera_tenancy::{LimitCode, LimitValues, TenantId, TenantRecord, TenantStatus};
+use tessera_tenancy::{
+    LimitCode, LimitValues, TenantId, TenantRecord, TenantSettings, TenantStatus,
+};
 
 const TENANT: TenantId = TenantId::from_bytes([7; 16]);
 
@@ -35,6 +37,7 @@ fn record(connections: Option<u64>, publishes: Option<u64>) -> TenantRecord {
         limits: LimitValues::CLOSED
             .with(LimitCode::Connections, connections)
             .with(LimitCode::PublishesPerSecond, publishes),
+        settings: TenantSettings::default(),
     }
 }
 

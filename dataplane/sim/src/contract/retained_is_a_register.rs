@@ -175,7 +175,11 @@ fn writes_of(facts: &Facts<'_>, message: &Message) -> Vec<Op> {
         until: facts.rest_after(begun),
     };
     if message.qos == Qos::ExactlyOnce {
-        let last = message.sends.last().copied().unwrap_or(message.begun());
+        let last = message
+            .sends
+            .last()
+            .copied()
+            .unwrap_or_else(|| message.begun());
         let whole = Op {
             until: facts.rest_after(last),
             ..op(message.begun(), message.acked)

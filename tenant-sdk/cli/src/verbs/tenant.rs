@@ -10,6 +10,8 @@ use crate::output::{Format, Table, print};
 
 /// Tenants that are listed at most.
 const TENANTS_MAX: usize = 100_000;
+/// What the value is called that a setting has unless it is set.
+const DEFAULT: &str = "default";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct TenantArgs {
@@ -50,6 +52,20 @@ enum Action {
         tenant: String,
         /// The plan's slug.
         plan: String,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Changes how a tenant behaves; what is connected meets it at its next message.
+    ///
+    /// Settings: shared_subscription_strategy (random, round_robin, sticky) and queue_overflow
+    /// (drop_oldest, drop_newest, refuse_publisher).
+    #[expect(clippy::doc_markdown, reason = "the command line shows it as it stands")]
+    Set {
+        /// Id or slug.
+        tenant: String,
+        /// A setting and its value, or default.
+        #[arg(required = true, value_name = "SETTING=VALUE", value_parser = key_value)]
+        settings: Vec<(String, String)>,
         #[command(flatten)]
         wait: WaitArgs,
     },
@@ -115,14 +131,23 @@ impl TenantArgs {
             Action::Plan { tenant, plan, wait } => {
                 let patch = TenantPatch {
                     plan: Some(plan),
-                    labels: None,
+                    ..TenantPatch::default()
                 };
-                let moved = client
-                    .tenant(&tenant)
-                    .update(&patch, None, wait.wait())
-                    .await;
-                let moved = moved.with_context(|| format!("changing tenant {tenant}"))?;
-                changed(format, "changed", &moved.value)
+                update(&client, format, &tenant, &patch, wait).await
+            }
+            Action::Set {
+                tenant,
+                settings,
+                wait,
+            } => {
+                let settings = settings
+                    .into_iter()
+                    .map(|(name, value)| (name, (value != DEFAULT).then_some(value)));
+                let patch = TenantPatch {
+                    settings: Some(settings.collect()),
+                    ..TenantPatch::default()
+                };
+                update(&client, format, &tenant, &patch, wait).await
             }
             Action::Suspend { tenant, wait } => {
                 let done = client.tenant(&tenant).suspend(wait.wait()).await;
@@ -155,6 +180,18 @@ async fn list(client: &Client, format: Format) -> anyhow::Result<()> {
         .await
         .context("listing tenants")?;
     print(format, &tenants, || table(&tenants))
+}
+
+async fn update(
+    client: &Client,
+    format: Format,
+    tenant: &str,
+    patch: &TenantPatch,
+    wait: WaitArgs,
+) -> anyhow::Result<()> {
+    let updated = client.tenant(tenant).update(patch, None, wait.wait()).await;
+    let updated = updated.with_context(|| format!("changing tenant {tenant}"))?;
+    changed(format, "changed", &updated.value)
 }
 
 fn changed(format: Format, what: &str, tenant: &Tenant) -> anyhow::Result<()> {

@@ -163,7 +163,7 @@ impl TenantClient {
             .versioned()
     }
 
-    /// `PATCH`: changes the plan or the labels. With an `etag` only that version is changed.
+    /// `PATCH`: changes the plan, the labels or the settings. With an `etag` only that version is changed.
     pub async fn update(
         &self,
         patch: &TenantPatch,

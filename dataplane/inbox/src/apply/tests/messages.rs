@@ -295,6 +295,7 @@ fn publish(
         incarnation: 1,
         number,
         floor,
+        after: None,
         last,
     };
     let targets = targets

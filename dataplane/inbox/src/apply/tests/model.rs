@@ -77,6 +77,7 @@ fn bounds() -> impl Strategy<Value = QueueBounds> {
     let overflow = prop_oneof![
         3 => Just(OverflowPolicy::DropOldest),
         1 => Just(OverflowPolicy::DropNewest),
+        1 => Just(OverflowPolicy::RefusePublisher),
     ];
     (0_u32..6, 0_u64..400, overflow).prop_map(|(messages_max, bytes_max, overflow)| QueueBounds {
         messages_max,
@@ -143,6 +144,14 @@ impl Session {
                 && session.bytes() + bytes <= bounds.bytes_max
         };
         let hopeless = bounds.messages_max == 0 || bytes > bounds.bytes_max;
+        if bounds.overflow == OverflowPolicy::RefusePublisher && !fits(self) {
+            let full = if count(&self.queue) < u64::from(bounds.messages_max) {
+                QueueBound::Bytes
+            } else {
+                QueueBound::Messages
+            };
+            return InsertOutcome::Refused { full };
+        }
         if hopeless || (bounds.overflow == OverflowPolicy::DropNewest && !fits(self)) {
             return InsertOutcome::Overflowed {
                 dropped: 1,

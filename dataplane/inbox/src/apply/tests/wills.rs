@@ -279,6 +279,7 @@ fn a_will_that_is_published_again_is_queued_once() {
             incarnation: origin.incarnation.0,
             number: origin.number,
             floor: origin.floor,
+            after: None,
             last: true,
         }),
         targets: vec![target("reader", reader.incarnation, Qos::AtLeastOnce)],
