@@ -151,6 +151,7 @@ impl Connection {
             memo: Memo::default(),
             throttle: super::publish::Throttle::default(),
             completions: Completions::default(),
+            telling: None,
             keeping: 0,
             pulse: None,
             permit,

@@ -89,6 +89,9 @@ impl Session {
             End::Client(disconnect) => disconnect.session_expiry_seconds,
             End::Lost | End::Violated(_) | End::Server(_) | End::Refused | End::Stalled => None,
         };
+        if let Some(mut telling) = self.telling.take() {
+            while telling.join_next().await.is_some() {}
+        }
         self.leave_subscriptions(shared).await;
         self.return_loans(shared, loans);
         let home = &self.home.session;

@@ -196,7 +196,9 @@ impl Session {
             return;
         }
         let (inbox, session) = (shared.inbox.clone(), self.home.session.clone());
-        shared.detach(async move {
+        let telling = self.telling.get_or_insert_default();
+        while telling.try_join_next().is_some() {}
+        telling.spawn(async move {
             let told = unsent
                 .iter()
                 .map(|sequence| inbox.completed(&session, *sequence));

@@ -10,6 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tessera_limits::{ConnectionPermit, Refusal};
 use tessera_mqtt::{PacketId, ReasonCode, UserProperties};
 use tessera_session::{Detail, Ticket};
+use tokio::task::JoinSet;
 
 use super::persistent::Home;
 use super::publish::Throttle;
@@ -34,6 +35,8 @@ pub(crate) struct Session {
     pub(crate) memo: Memo,
     pub(crate) throttle: Throttle,
     pub(crate) completions: Completions,
+    /// What the inbox is being told before the session may have another owner.
+    pub(crate) telling: Option<JoinSet<()>>,
     /// QoS 0 messages that are on their way into a store.
     pub(crate) keeping: usize,
     pub(crate) pulse: Option<Arc<Pulse>>,

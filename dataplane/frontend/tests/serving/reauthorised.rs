@@ -21,7 +21,7 @@ fn denied(harness: &Harness) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn queued_messages_of_a_revoked_writer_are_not_delivered_and_the_others_are() {
+async fn x_23_queued_messages_of_a_revoked_writer_are_not_delivered_and_the_others_are() {
     for hello in Hello::of_every_kept_kind(ACME, "reader") {
         let harness = Harness::start().await;
         let mut reader = harness.connected(&hello).await;
@@ -50,7 +50,7 @@ async fn queued_messages_of_a_revoked_writer_are_not_delivered_and_the_others_ar
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retained_messages_of_a_revoked_writer_are_not_sent() {
+async fn x_21_retained_messages_of_a_revoked_writer_are_not_sent() {
     let harness = Harness::start().await;
     let mut revoked = writer(&harness, "two").await;
     let mut kept = writer(&harness, "one").await;
