@@ -16,7 +16,7 @@ use crate::keys::{
 };
 use crate::nodes::NodeSessions;
 use crate::route::{NodeSession, Receiver, RouteOptions};
-use crate::tries::{Change, Tries};
+use crate::tries::{Change, Memory, Tries};
 
 /// Routes that one [`Command::RemoveEndedRoutes`] removes at most. Each is two rows, so that a
 /// command touches no more than 1,000 (protocols E).
@@ -30,10 +30,10 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// A machine that counts the changes of node sessions there.
-    pub(crate) fn new(generation: Arc<AtomicU64>) -> Self {
+    /// A machine that counts the changes of node sessions there, and shows routes in that memory.
+    pub(crate) fn new(generation: Arc<AtomicU64>, memory: Arc<Memory>) -> Self {
         Self {
-            tries: Tries::default(),
+            tries: Tries::new(memory),
             nodes: NodeSessions::new(generation),
         }
     }
@@ -160,7 +160,9 @@ impl Routes {
         for listed in ended {
             let (tenant, identity) = parse_session_route_key(&listed).map_err(damaged)?;
             let (identity, _) = Identity::parse(identity).map_err(damaged)?;
-            if rows.delete(&route_key(tenant, identity.as_bytes()))? {
+            let key = route_key(tenant, identity.as_bytes());
+            // Since a split, another shard has the routes of some that are listed here.
+            if rows.covers(&key) && rows.delete(&key)? {
                 self.changed(tenant, identity, None);
             }
             rows.delete_local(&listed)?;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use tessera_mqtt::FilterSpec;
 use tessera_shard::{
-    Engine, OpenError, Proposal, ProposeError, ReadError, Scope, Shard, ShardId, Store, StoreKind,
+    ChangeError, Engine, OpenError, Proposal, ProposeError, ReadError, RowError, Scope, Shard,
+    ShardId, ShardStatus, Store, StoreKind,
 };
 use tessera_tenancy::{Incarnation, NodeId, TenantId};
 
@@ -15,7 +16,7 @@ use crate::command::{Command, Refusal, Reply};
 use crate::keys::{Identity, Undecodable};
 use crate::leases::Leases;
 use crate::route::{NodeSession, Receiver, RouteOptions};
-use crate::tries::TenantRoutes;
+use crate::tries::{Memory, TenantRoutes};
 
 /// Steps of clearing an ended session that are on their way at once: they share log entries.
 const CLEARING_STEPS_IN_FLIGHT: usize = 8;
@@ -40,6 +41,8 @@ pub struct Dist {
     number: Arc<AtomicU64>,
     /// Grows with each change of node sessions in any shard.
     generation: Arc<AtomicU64>,
+    /// The tries of the tenants in use.
+    memory: Arc<Memory>,
     /// `None`: this node is alone, and nobody ends its session.
     pub(crate) leases: Option<Arc<Leases>>,
 }
@@ -85,12 +88,12 @@ impl Dist {
     /// returns, the node's former sessions have ended and their transient routes are gone: O(those
     /// routes), in steps of at most 500.
     pub async fn open(engine: &Engine, options: DistOptions) -> Result<Self, DistOpenError> {
-        let generation = Arc::<AtomicU64>::default();
-        let make = maker(&generation);
+        let (generation, memory) = Default::default();
+        let make = maker(&generation, &memory);
         let store = engine
             .open_store(StoreKind::Dist, options.ranges, make)
             .await?;
-        let dist = Self::new(store, options, generation, None);
+        let dist = Self::new(store, options, (generation, memory), None);
         dist.enter().await?;
         Ok(dist)
     }
@@ -98,17 +101,17 @@ impl Dist {
     /// Opens the store of one of several nodes, with the replicas that it has; the ranges were made
     /// by [`Engine::init_store`]. Call [`enter`](Self::enter) once their groups have leaders.
     pub async fn join(engine: &Engine, options: DistOptions) -> Result<Self, DistOpenError> {
-        let generation = Arc::<AtomicU64>::default();
-        let make = maker(&generation);
+        let (generation, memory) = Default::default();
+        let make = maker(&generation, &memory);
         let store = engine.join_store(StoreKind::Dist, make).await?;
         let leases = Some(Arc::<Leases>::default());
-        Ok(Self::new(store, options, generation, leases))
+        Ok(Self::new(store, options, (generation, memory), leases))
     }
 
     fn new(
         store: Store<Routes>,
         options: DistOptions,
-        generation: Arc<AtomicU64>,
+        (generation, memory): (Arc<AtomicU64>, Arc<Memory>),
         leases: Option<Arc<Leases>>,
     ) -> Self {
         Self {
@@ -116,6 +119,7 @@ impl Dist {
             options,
             number: Arc::default(),
             generation,
+            memory,
             leases,
         }
     }
@@ -167,7 +171,7 @@ impl Dist {
         let shard = self.shard_of(tenant);
         let routes = shard.machine().tries().tenant(tenant);
         if !routes.is_loaded() {
-            load_once(&shard, &routes).await?;
+            load_once(&self.store, &routes).await?;
         }
         Ok(routes)
     }
@@ -204,18 +208,28 @@ impl Dist {
         done(self.submit(tenant, &command))
     }
 
+    /// How this node's replicas stand, in key order.
+    pub fn shards(&self) -> Vec<ShardStatus> {
+        self.store.shards().map(|shard| shard.status()).collect()
+    }
+
+    /// Splits a range in front of a tenant: the new shard has it and those behind it. Where this node
+    /// leads the tenant's shard.
+    pub async fn split_before(&self, tenant: TenantId) -> Result<ShardId, ChangeError> {
+        let shard = self.store.shard_for(tenant, &[]);
+        shard.split(tenant.as_bytes()).await
+    }
+
     /// Drops from memory the tries that nobody holds: empty ones, and those that nobody asked for
     /// since the last call. To be called now and then; they are read again when asked for. Returns
     /// how many went. O(tenants in memory).
     pub fn evict_idle(&self) -> usize {
-        let evict = |shard: Shard<Routes>| shard.machine().tries().evict_idle();
-        self.store.shards().map(evict).sum()
+        self.memory.evict_idle()
     }
 
     /// Tenants whose routes are in memory.
     pub fn tenants_loaded(&self) -> usize {
-        let loaded = |shard: Shard<Routes>| shard.machine().tries().len();
-        self.store.shards().map(loaded).sum()
+        self.memory.len()
     }
 
     fn submit(&self, tenant: TenantId, command: &Command) -> Result<Proposal, ProposeError> {
@@ -228,27 +242,45 @@ impl Dist {
     }
 }
 
-fn maker(generation: &Arc<AtomicU64>) -> impl Fn(ShardId) -> Routes + Send + Sync + 'static {
-    let generation = Arc::clone(generation);
-    move |_shard| Routes::new(Arc::clone(&generation))
+fn maker(
+    generation: &Arc<AtomicU64>,
+    memory: &Arc<Memory>,
+) -> impl Fn(ShardId) -> Routes + Send + Sync + 'static {
+    let (generation, memory) = (Arc::clone(generation), Arc::clone(memory));
+    move |_shard| Routes::new(Arc::clone(&generation), Arc::clone(&memory))
 }
 
 /// Reads the rows off this thread, unless somebody else did while this waited.
-async fn load_once(shard: &Shard<Routes>, routes: &Arc<TenantRoutes>) -> Result<(), LoadError> {
+async fn load_once(store: &Store<Routes>, routes: &Arc<TenantRoutes>) -> Result<(), LoadError> {
     let _turn = routes.turn_to_load().await;
     if routes.is_loaded() {
         return Ok(());
     }
-    let (shard, routes) = (shard.clone(), Arc::clone(routes));
-    let loading = tokio::task::spawn_blocking(move || load(&shard, &routes));
-    Ok(loading.await.map_err(|_| LoadError::Stopped)??)
+    let shard = store.shard_for(routes.tenant(), &[]);
+    let (store, routes) = (store.clone(), Arc::clone(routes));
+    let loading = shard.run_reading(move || load(&store, &routes));
+    Ok(loading.await.ok_or(LoadError::Stopped)??)
 }
 
-fn load(shard: &Shard<Routes>, routes: &TenantRoutes) -> Result<(), ReadError> {
-    let tries = shard.machine().tries();
-    while !tries.load_step(routes, |from, until, visit| {
-        shard.read(|rows| rows.scan(from, until, visit))
-    })? {}
+/// Each step from whichever shard has the tenant then.
+fn load(store: &Store<Routes>, routes: &TenantRoutes) -> Result<(), ReadError> {
+    let mut is_read = false;
+    while !is_read {
+        let shard = store.shard_for(routes.tenant(), &[]);
+        let of = shard.id();
+        is_read = shard
+            .machine()
+            .tries()
+            .load_step(routes, |from, until, visit| {
+                shard.read(|rows| {
+                    if rows.covers(from) {
+                        rows.scan(from, until, visit)
+                    } else {
+                        Err(RowError::OutsideRange { shard: of })
+                    }
+                })
+            })?;
+    }
     Ok(())
 }
 

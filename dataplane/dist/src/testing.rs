@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tessera_mqtt::{ClientId, FilterSpec, Qos, SubscriptionId, TopicName};
-use tessera_shard::{RowError, Rows, RowsMut, Visit};
+use tessera_shard::{RowError, Rows, RowsMut, ShardId, Visit};
 use tessera_tenancy::{NodeId, TenantId};
 
 use crate::route::{NodeSession, Receiver, Route, RouteOptions, SessionIncarnation};
@@ -92,9 +92,15 @@ pub(crate) fn tenant(byte: u8) -> TenantId {
 pub(crate) struct MemoryRows {
     pub(crate) rows: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) local: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Where the shard's range ends, if it does.
+    pub(crate) end: Option<Vec<u8>>,
 }
 
 impl Rows for MemoryRows {
+    fn covers(&self, key: &[u8]) -> bool {
+        self.end.as_ref().is_none_or(|end| key < end.as_slice())
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, RowError> {
         Ok(self.rows.get(key).cloned().map(Bytes::from))
     }
@@ -121,6 +127,10 @@ impl RowsMut for MemoryRows {
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<bool, RowError> {
+        if !self.covers(key) {
+            let shard = ShardId::from_u64(1);
+            return Err(RowError::OutsideRange { shard });
+        }
         Ok(self.rows.remove(key).is_some())
     }
 

@@ -71,98 +71,23 @@ pub(crate) struct Change {
     pub(crate) options: Option<RouteOptions>,
 }
 
+/// The tries of all tenants in use, of whichever shard: whoever holds one keeps it while a split moves
+/// its tenant from shard to shard.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    tenants: Mutex<HashMap<TenantId, Arc<TenantRoutes>>>,
+    generations: AtomicU64,
+}
+
 /// The tries of one shard's tenants.
 #[derive(Debug, Default)]
 pub(crate) struct Tries {
     /// Applied, but not readable yet. At most what the shard applies between two commits.
     applied: Mutex<Vec<Change>>,
-    tenants: Mutex<HashMap<TenantId, Arc<TenantRoutes>>>,
-    generations: AtomicU64,
+    memory: Arc<Memory>,
 }
 
-impl Tries {
-    /// The tenant's routes: to be loaded, unless they are.
-    pub(crate) fn tenant(&self, tenant: TenantId) -> Arc<TenantRoutes> {
-        let mut tenants = self.tenants.lock();
-        let routes = tenants
-            .entry(tenant)
-            .or_insert_with(|| Arc::new(TenantRoutes::new(tenant)));
-        routes.asked_for.store(true, Ordering::Relaxed);
-        Arc::clone(routes)
-    }
-
-    /// Reads some more rows, through `scan(from, until, visit)`; `true` once there are no more. Several
-    /// callers may take turns. After an error it can be tried again.
-    pub(crate) fn load_step<E: From<RowError>>(
-        &self,
-        routes: &TenantRoutes,
-        scan: impl FnOnce(&[u8], &[u8], &mut Visit<'_>) -> Result<(), E>,
-    ) -> Result<bool, E> {
-        let mut guard = routes.loading.lock();
-        let Some(loading) = &mut *guard else {
-            return Ok(true);
-        };
-        if loading.step(routes.tenant, scan)? == More::None {
-            let trie = mem::take(&mut loading.trie);
-            *guard = None;
-            routes.replace(trie, self.next_generation());
-            return Ok(true);
-        }
-        // The applying thread may be waiting: it goes first.
-        MutexGuard::unlock_fair(guard);
-        Ok(false)
-    }
-
-    /// Remembers a change until its rows are readable.
-    pub(crate) fn note(&self, change: Change) {
-        self.applied.lock().push(change);
-    }
-
-    /// Shows the remembered changes to the readers. O(changes), whatever the size of the tries.
-    pub(crate) fn publish(&self) {
-        let mut changes = mem::take(&mut *self.applied.lock());
-        // Stable: the changes of one route stay in order.
-        changes.sort_by_key(|change| change.tenant);
-        for changes in changes.chunk_by(|a, b| a.tenant == b.tenant) {
-            self.publish_to_tenant(changes);
-        }
-    }
-
-    fn publish_to_tenant(&self, changes: &[Change]) {
-        let Some(first) = changes.first() else {
-            return;
-        };
-        let Some(routes) = self.tenants.lock().get(&first.tenant).cloned() else {
-            return;
-        };
-        routes.change(changes, || self.next_generation());
-        let is_empty = routes.is_loaded_and_empty();
-        drop(routes);
-        if is_empty {
-            self.evict_if_empty(first.tenant);
-        }
-    }
-
-    /// Reads everything again: all rows were replaced.
-    pub(crate) fn rebuild(&self, rows: &dyn Rows) -> Result<(), RowError> {
-        self.applied.lock().clear();
-        let tenants: Vec<_> = self.tenants.lock().values().cloned().collect();
-        for routes in tenants {
-            let mut guard = routes.loading.lock();
-            let mut loading = Loading::new(routes.tenant);
-            if guard.is_some() {
-                *guard = Some(loading);
-                continue;
-            }
-            while loading.step(routes.tenant, |from, until, visit| {
-                rows.scan(from, until, visit)
-            })? == More::Rows
-            {}
-            routes.replace(loading.trie, self.next_generation());
-        }
-        Ok(())
-    }
-
+impl Memory {
     /// Drops what nobody holds: empty tries at once, others if nobody asked for them since the last
     /// call. Returns how many tenants went. O(tenants in memory).
     pub(crate) fn evict_idle(&self) -> usize {
@@ -196,6 +121,99 @@ impl Tries {
     }
 }
 
+impl Tries {
+    pub(crate) fn new(memory: Arc<Memory>) -> Self {
+        Self {
+            applied: Mutex::default(),
+            memory,
+        }
+    }
+
+    /// The tenant's routes: to be loaded, unless they are.
+    pub(crate) fn tenant(&self, tenant: TenantId) -> Arc<TenantRoutes> {
+        let mut tenants = self.memory.tenants.lock();
+        let routes = tenants
+            .entry(tenant)
+            .or_insert_with(|| Arc::new(TenantRoutes::new(tenant)));
+        routes.asked_for.store(true, Ordering::Relaxed);
+        Arc::clone(routes)
+    }
+
+    /// Reads some more rows, through `scan(from, until, visit)`; `true` once there are no more. Several
+    /// callers may take turns. After an error it can be tried again.
+    pub(crate) fn load_step<E: From<RowError>>(
+        &self,
+        routes: &TenantRoutes,
+        scan: impl FnOnce(&[u8], &[u8], &mut Visit<'_>) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let mut guard = routes.loading.lock();
+        let Some(loading) = &mut *guard else {
+            return Ok(true);
+        };
+        if loading.step(routes.tenant, scan)? == More::None {
+            let trie = mem::take(&mut loading.trie);
+            *guard = None;
+            routes.replace(trie, self.memory.next_generation());
+            return Ok(true);
+        }
+        // The applying thread may be waiting: it goes first.
+        MutexGuard::unlock_fair(guard);
+        Ok(false)
+    }
+
+    /// Remembers a change until its rows are readable.
+    pub(crate) fn note(&self, change: Change) {
+        self.applied.lock().push(change);
+    }
+
+    /// Shows the remembered changes to the readers. O(changes), whatever the size of the tries.
+    pub(crate) fn publish(&self) {
+        let mut changes = mem::take(&mut *self.applied.lock());
+        // Stable: the changes of one route stay in order.
+        changes.sort_by_key(|change| change.tenant);
+        for changes in changes.chunk_by(|a, b| a.tenant == b.tenant) {
+            self.publish_to_tenant(changes);
+        }
+    }
+
+    fn publish_to_tenant(&self, changes: &[Change]) {
+        let Some(first) = changes.first() else {
+            return;
+        };
+        let Some(routes) = self.memory.tenants.lock().get(&first.tenant).cloned() else {
+            return;
+        };
+        routes.change(changes, || self.memory.next_generation());
+        let is_empty = routes.is_loaded_and_empty();
+        drop(routes);
+        if is_empty {
+            self.memory.evict_if_empty(first.tenant);
+        }
+    }
+
+    /// Reads everything of this shard's again: all rows were replaced, or its range is another one. What
+    /// a split took away stays as it is until the shard that has it now reads it.
+    pub(crate) fn rebuild(&self, rows: &dyn Rows) -> Result<(), RowError> {
+        self.applied.lock().clear();
+        let tenants: Vec<_> = self.memory.tenants.lock().values().cloned().collect();
+        let is_here = |routes: &Arc<TenantRoutes>| rows.covers(&routes_start(routes.tenant));
+        for routes in tenants.into_iter().filter(is_here) {
+            let mut guard = routes.loading.lock();
+            let mut loading = Loading::new(routes.tenant);
+            if guard.is_some() {
+                *guard = Some(loading);
+                continue;
+            }
+            while loading.step(routes.tenant, |from, until, visit| {
+                rows.scan(from, until, visit)
+            })? == More::Rows
+            {}
+            routes.replace(loading.trie, self.memory.next_generation());
+        }
+        Ok(())
+    }
+}
+
 impl Trie {
     fn set_all(&mut self, changes: &[Change]) -> bool {
         changes.iter().fold(false, |changed, change| {
@@ -219,6 +237,10 @@ impl TenantRoutes {
             turn: tokio::sync::Mutex::default(),
             asked_for: AtomicBool::new(true),
         }
+    }
+
+    pub(crate) const fn tenant(&self) -> TenantId {
+        self.tenant
     }
 
     pub(crate) fn is_loaded(&self) -> bool {

@@ -30,13 +30,13 @@ use bytes::BytesMut;
 use tessera_mqtt::{DecodeError, Decoder};
 use tessera_session::{ClientDisconnect, Inbound, Refusal, Violation};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
-use tokio::net::TcpStream;
 
 use self::session::{Completion, Session};
 use self::steps::Step;
 use crate::buffers;
 use crate::outbox::EndReason;
 use crate::shared::Shared;
+use crate::stream::DeviceStream;
 
 /// Answers and messages that may wait for the socket; past it nothing more is read.
 const UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
@@ -103,9 +103,9 @@ pub(crate) enum Progress {
 
 /// One connection and its task's state.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct Connection<S> {
     shared: Arc<Shared>,
-    stream: TcpStream,
+    stream: S,
     peer: SocketAddr,
     decoder: Decoder,
     inbound: Inbound,
@@ -116,8 +116,8 @@ pub(crate) struct Connection {
     session: Option<Box<Session>>,
 }
 
-impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> Self {
+impl<S: DeviceStream> Connection<S> {
+    pub(crate) fn new(shared: Arc<Shared>, stream: S, peer: SocketAddr) -> Self {
         Self {
             decoder: Decoder::server(shared.decode_limits),
             inbound: Inbound::new(
@@ -269,7 +269,11 @@ impl Connection {
 }
 
 /// Waiting while the socket takes no more: boxed, for it carries a timer.
-async fn wait_blocked(stream: &TcpStream, session: &mut Session, hears: bool) -> Result<Wake, End> {
+async fn wait_blocked(
+    stream: &impl DeviceStream,
+    session: &mut Session,
+    hears: bool,
+) -> Result<Wake, End> {
     let interest = if hears {
         Interest::READABLE | Interest::WRITABLE
     } else {

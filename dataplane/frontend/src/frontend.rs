@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::authenticate::Authenticator;
-use crate::clock::Clock;
+use crate::clock::{Clock, Seams};
 use crate::drops::{AllDrops, DropReason};
 use crate::keep_alive::{TICK, Wheel};
 use crate::listener;
@@ -29,6 +29,7 @@ use crate::outbox::EndReason;
 use crate::peers::{self, Peers};
 use crate::registry::Registry;
 use crate::shared::{FilterLocks, Shared};
+use crate::stream::DeviceStream;
 use crate::tenants::Tenants;
 use crate::will;
 
@@ -64,6 +65,8 @@ pub struct FrontendOptions {
     pub session_limits: ServerLimits,
     /// What a decoder takes.
     pub decode_limits: DecodeLimits,
+    /// What a simulation replaces.
+    pub seams: Seams,
 }
 
 /// What one front end knows of a tenant.
@@ -87,22 +90,36 @@ impl Frontend {
     pub fn start(services: Services, options: FrontendOptions) -> io::Result<Self> {
         let listener = listener::bind(options.mqtt_listen)?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(assemble(services, options));
-        let follower = Arc::new(Follower(Arc::downgrade(&shared)));
-        shared.config.subscribe(follower);
+        let frontend = Self::start_without_port(services, options);
+        let shared = Arc::clone(&frontend.shared);
         shared
             .tasks
             .spawn(listener::accept(Arc::clone(&shared), listener));
+        Ok(Self { shared, address })
+    }
+
+    /// Starts on the current runtime without opening a port: devices come through
+    /// [`serve`](Self::serve) only.
+    pub fn start_without_port(services: Services, options: FrontendOptions) -> Self {
+        let address = options.mqtt_listen;
+        let shared = Arc::new(assemble(services, options));
+        let follower = Arc::new(Follower(Arc::downgrade(&shared)));
+        shared.config.subscribe(follower);
         shared.tasks.spawn(turn_wheel(Arc::clone(&shared)));
         shared.tasks.spawn(will::publish_due(Arc::clone(&shared)));
         if let Some(peers) = shared.peers.clone() {
             shared.tasks.spawn(peers::renew(Arc::clone(&shared), peers));
             shared.tasks.spawn(peers::end_overdue(Arc::clone(&shared)));
         }
-        Ok(Self { shared, address })
+        Self { shared, address }
     }
 
-    /// Where devices connect.
+    /// Serves a device that came by another way than the port.
+    pub fn serve(&self, stream: impl DeviceStream, peer: SocketAddr) {
+        listener::serve(&self.shared, stream, peer);
+    }
+
+    /// Where devices connect; as it was asked for, if no port was opened.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -162,13 +179,15 @@ fn assemble(services: Services, options: FrontendOptions) -> Shared {
         tenants: Tenants::default(),
         registry: Registry::default(),
         wheel: Wheel::new(),
-        filter_locks: FilterLocks::new(),
+        filter_locks: FilterLocks::new(options.seams.key()),
         drops: AllDrops::new(Arc::clone(&metrics)),
         metrics,
         clock: Clock::start(),
+        seams: options.seams,
         tasks: TaskTracker::new(),
         shutdown: CancellationToken::new(),
         next_connection: AtomicU64::new(1),
+        next_stream: AtomicU64::new(1),
     }
 }
 

@@ -10,6 +10,8 @@
 //! - `local`, `tenants`, `registry`: what this node knows of its own connections. `drops`: what
 //!   did not reach them.
 //! - `peers`: the other front ends of a cluster. `dice`: chance without a lock.
+//! - [`DeviceStream`]: the bytes of a device, over TCP or made up. [`Seams`]: what a simulation replaces.
+//! - [`Background`]: what a node does between messages.
 //! - `keep_alive`: one wheel for all of them. `will`: what is published when one is lost.
 //!
 //! # Invariants
@@ -33,6 +35,7 @@
 //!   over the rate are refused with the reason until the tenant has been within it for a second.
 
 mod authenticate;
+mod background;
 mod bounds;
 mod buffers;
 mod clock;
@@ -50,11 +53,15 @@ mod peers;
 mod registry;
 mod route;
 mod shared;
+mod stream;
 mod targets;
 mod tenants;
 mod will;
 
+pub use background::Background;
+pub use clock::Seams;
 pub use drops::{DropReason, Drops};
 pub use frontend::{Frontend, FrontendOptions, Services, TenantLive};
 pub use metrics::{Counter, Gauge, Metrics};
 pub use peers::cluster_nodes;
+pub use stream::DeviceStream;

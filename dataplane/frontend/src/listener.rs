@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::connection::Connection;
 use crate::shared::Shared;
+use crate::stream::DeviceStream;
 
 /// Connections that the kernel holds before they are accepted.
 const BACKLOG: i32 = 4_096;
@@ -39,7 +40,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => serve(&shared, stream, peer),
+            Ok((stream, peer)) => take(&shared, stream, peer),
             Err(error) => {
                 tracing::warn!(%error, "connection not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -48,12 +49,17 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
+fn take(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     // Small packets must not wait for others to fill a segment. A socket that is gone already says
     // so at its first read.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "no TCP_NODELAY");
     }
+    serve(shared, stream, peer);
+}
+
+/// Starts a connection's task.
+pub(crate) fn serve(shared: &Arc<Shared>, stream: impl DeviceStream, peer: SocketAddr) {
     let connection = Connection::new(Arc::clone(shared), stream, peer);
     shared.tasks.spawn(connection.run());
 }

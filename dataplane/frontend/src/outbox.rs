@@ -233,6 +233,11 @@ impl Outbox {
         }
         state.ended = true;
         state.signals.end = Some(reason);
+        if reason == EndReason::TakenOver {
+            // The former owner is fenced: from here on its client is written nothing that was not
+            // taken yet.
+            buffers::give_back(std::mem::take(&mut state.buffer));
+        }
         drop(state);
         self.room.notify_waiters();
         // Even a task that was woken and did not look: it may be waiting for a blocked socket.
@@ -263,7 +268,7 @@ impl Outbox {
             .messages_delivered
             .add(std::mem::take(&mut state.delivered));
         let buffer = std::mem::take(&mut state.buffer);
-        if state.outbound.queued_messages() > 0 {
+        if state.outbound.queued_messages() > 0 && !state.ended {
             self.refill(&mut state);
         }
         let signals = std::mem::take(&mut state.signals);

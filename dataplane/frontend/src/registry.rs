@@ -1,6 +1,6 @@
 //! The connections of this node, by tenant: whom a revoked credential or a suspended tenant ends.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -20,10 +20,10 @@ pub(crate) struct Entry {
     pub(crate) permit: Arc<ConnectionPermit>,
 }
 
-/// Every connection with an accepted CONNECT.
+/// Every connection with an accepted CONNECT, in the order in which they end.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    tenants: Mutex<HashMap<TenantId, HashMap<ConnectionId, Entry>>>,
+    tenants: Mutex<BTreeMap<TenantId, BTreeMap<ConnectionId, Entry>>>,
 }
 
 impl Registry {

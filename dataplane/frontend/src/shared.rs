@@ -1,13 +1,12 @@
 //! What every connection of this front end drives, and how.
 
-use std::collections::hash_map::RandomState;
 use std::future::Future;
-use std::hash::BuildHasher as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use tessera_config::Config;
-use tessera_dist::{Dist, LoadError, Receiver, RouteOptions};
+use tessera_dist::{Dist, LoadError, Receiver, RouteError, RouteOptions};
 use tessera_inbox::{DiscardedRoute, Inbox};
 use tessera_limits::{Directory, TenantLimits};
 use tessera_mqtt::{DecodeLimits, FilterSpec, Qos};
@@ -18,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::authenticate::Authenticator;
-use crate::clock::Clock;
+use crate::clock::{Clock, Seams};
 use crate::drops::AllDrops;
 use crate::keep_alive::{Watched, Wheel};
 use crate::metrics::Metrics;
@@ -52,10 +51,13 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) drops: AllDrops,
     pub(crate) clock: Clock,
+    pub(crate) seams: Seams,
     /// Connections and what they left to be done.
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
     pub(crate) next_connection: AtomicU64,
+    /// The number of the next stream to another node.
+    pub(crate) next_stream: AtomicU64,
 }
 
 impl Shared {
@@ -85,7 +87,7 @@ impl Shared {
         &self,
         tenant: TenantId,
         filter: &FilterSpec,
-    ) -> Result<(), String> {
+    ) -> Result<(), RouteError> {
         let options = RouteOptions {
             qos: Qos::ExactlyOnce,
             no_local: false,
@@ -93,11 +95,9 @@ impl Shared {
             subscription_id: None,
         };
         let receiver = Receiver::Transient(self.dist.node_session());
-        let added = self
-            .dist
+        self.dist
             .add_route(tenant, filter, &receiver, options)
-            .await;
-        added.map_err(|error| error.to_string())
+            .await
     }
 
     /// Removes this node's route for a filter.
@@ -157,16 +157,17 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct FilterLocks {
     locks: Box<[tokio::sync::Mutex<()>]>,
-    hasher: RandomState,
+    /// So that nobody can choose filters that share a lock.
+    key: u64,
 }
 
 impl FilterLocks {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(key: u64) -> Self {
         Self {
             locks: (0..FILTER_LOCKS)
                 .map(|_| tokio::sync::Mutex::new(()))
                 .collect(),
-            hasher: RandomState::new(),
+            key,
         }
     }
 
@@ -175,8 +176,9 @@ impl FilterLocks {
         tenant: TenantId,
         filter: &FilterSpec,
     ) -> tokio::sync::MutexGuard<'_, ()> {
-        let hash = self.hasher.hash_one((tenant, filter));
-        let at = usize::try_from(hash % FILTER_LOCKS as u64).unwrap_or(0);
+        let mut hasher = DefaultHasher::new();
+        (self.key, tenant, filter).hash(&mut hasher);
+        let at = usize::try_from(hasher.finish() % FILTER_LOCKS as u64).unwrap_or(0);
         self.locks[at].lock().await
     }
 }

@@ -5,7 +5,7 @@
 //! before the match.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
@@ -165,12 +165,13 @@ impl Targets {
     }
 }
 
+/// In the order of their names: two runs of a simulation must go the same way.
 #[derive(Default)]
 struct Found {
-    local: HashMap<ConnectionId, LocalTarget>,
-    inboxes: HashMap<ClientId, InboxTarget>,
+    local: BTreeMap<ConnectionId, LocalTarget>,
+    inboxes: BTreeMap<ClientId, InboxTarget>,
     nodes: BTreeSet<NodeSession>,
-    groups: HashMap<FilterSpec, Vec<GroupMember>>,
+    groups: BTreeMap<FilterSpec, Vec<GroupMember>>,
 }
 
 impl Found {

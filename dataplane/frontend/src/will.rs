@@ -14,7 +14,6 @@ use futures_util::stream::FuturesUnordered;
 use tessera_inbox::DueWill;
 use tessera_tenancy::{TenantId, TenantStatus};
 
-use crate::clock::Clock;
 use crate::connection::hold;
 use crate::outbox::ConnectionId;
 use crate::route::{DurableError, Publication, route};
@@ -32,7 +31,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 pub(crate) async fn publish_due(shared: Arc<Shared>) {
     loop {
         let wait = shared.inbox.next_will_due().map_or(WAIT_MAX, |due_ms| {
-            Duration::from_millis(due_ms.saturating_sub(Clock::unix_ms())).min(WAIT_MAX)
+            Duration::from_millis(due_ms.saturating_sub(shared.seams.now_ms())).min(WAIT_MAX)
         });
         tokio::select! {
             biased;
@@ -40,7 +39,8 @@ pub(crate) async fn publish_due(shared: Arc<Shared>) {
             () = tokio::time::sleep(wait) => {}
             () = shared.inbox.next_will_due_changed() => continue,
         }
-        let mut tenants = VecDeque::from(shared.inbox.take_tenants_with_wills(Clock::unix_ms()));
+        let mut tenants =
+            VecDeque::from(shared.inbox.take_tenants_with_wills(shared.seams.now_ms()));
         while let Some(tenant) = tenants.pop_front() {
             if shared.shutdown.is_cancelled() {
                 return;
@@ -60,7 +60,7 @@ enum Turn {
 }
 
 async fn turn(shared: &Arc<Shared>, tenant: TenantId) -> Turn {
-    let now_ms = Clock::unix_ms();
+    let now_ms = shared.seams.now_ms();
     let wills = match shared.inbox.due_wills(tenant, now_ms, WILLS_PER_TURN) {
         Ok(wills) => wills,
         Err(error) => {

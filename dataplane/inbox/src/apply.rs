@@ -39,8 +39,9 @@ pub(crate) struct Machine {
 /// What was applied since the last commit: told once readers see it.
 #[derive(Default)]
 struct Pending {
-    /// Owners whose queues grew, each once, by address.
-    woken: BTreeMap<usize, Arc<dyn Owner>>,
+    /// Owners whose queues grew, each once, by address; with their places in the order in which they
+    /// did, which is that of their waking.
+    woken: BTreeMap<usize, (usize, Arc<dyn Owner>)>,
     /// Tenants with sessions that end, and when the first does.
     due: BTreeMap<TenantId, u64>,
     /// Tenants with wills that wait, and when the first is due.
@@ -86,9 +87,9 @@ impl Machine {
         let mut pending = self.pending.lock();
         for client in &effects.grown {
             if let Some(owner) = self.registry.owner(tenant, client) {
-                pending
-                    .woken
-                    .insert(Arc::as_ptr(&owner).cast::<()>().addr(), owner);
+                let (address, place) =
+                    (Arc::as_ptr(&owner).cast::<()>().addr(), pending.woken.len());
+                pending.woken.entry(address).or_insert((place, owner));
             }
         }
     }
@@ -118,7 +119,9 @@ impl StateMachine for Machine {
         for (tenant, due_ms) in pending.wills_due {
             self.wills_due.note(tenant, due_ms);
         }
-        for owner in pending.woken.into_values() {
+        let mut woken: Vec<_> = pending.woken.into_values().collect();
+        woken.sort_unstable_by_key(|(place, _)| *place);
+        for (_, owner) in woken {
             owner.available();
         }
     }

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use parking_lot::Mutex;
 use tessera_mqtt::{ClientId, Message};
 use tessera_shard::{
-    Engine, OpenError, Proposal, ProposeError, ReadError, RowError, Rows, Scope, Shard, ShardId,
-    Store, StoreKind,
+    ChangeError, Engine, OpenError, Proposal, ProposeError, ReadError, RowError, Rows, Scope,
+    Shard, ShardId, ShardStatus, Store, StoreKind,
 };
 use tessera_tenancy::TenantId;
 
@@ -119,6 +119,22 @@ impl Inbox {
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    /// How this node's replicas stand, in key order.
+    pub fn shards(&self) -> Vec<ShardStatus> {
+        self.inner
+            .store
+            .shards()
+            .map(|shard| shard.status())
+            .collect()
+    }
+
+    /// Splits a range in front of a tenant: the new shard has it and those behind it. Where this node
+    /// leads the tenant's shard.
+    pub async fn split_before(&self, tenant: TenantId) -> Result<ShardId, ChangeError> {
+        let shard = self.inner.store.shard_for(tenant, &[]);
+        shard.split(tenant.as_bytes()).await
     }
 
     /// Where a client is connected, among several nodes, as far as this one has applied. `None` if it

@@ -14,7 +14,6 @@
 //! - The node id, the cluster id and a growing incarnation are on disk before anything is served.
 
 mod admin;
-mod background;
 mod disk;
 mod figures;
 mod metrics;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tessera_config::Config;
 use tessera_dist::{Dist, DistOptions};
-use tessera_frontend::{Frontend, FrontendOptions, Services};
+use tessera_frontend::{Background, Frontend, FrontendOptions, Seams, Services};
 use tessera_inbox::{Inbox, InboxOptions};
 use tessera_limits::Directory;
 use tessera_mqtt::DecodeLimits;
@@ -22,7 +22,6 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::admin::{self, Admin};
-use crate::background::{Background, unix_ms};
 use crate::disk::ConfigDisk;
 use crate::figures::TenantFigures;
 use crate::metrics::NodeMetrics;
@@ -163,6 +162,7 @@ impl Node {
             mqtt_listen: address,
             session_limits: ServerLimits::default(),
             decode_limits: DecodeLimits::default(),
+            seams: Seams::default(),
         };
         Frontend::start(services, frontend_options)
             .map_err(|source| NodeError::Listen { address, source })
@@ -219,6 +219,7 @@ impl Node {
             dist: self.dist.clone(),
             inbox: self.inbox.clone(),
             retain: self.retain.clone(),
+            seams: Seams::default(),
         }
     }
 }
@@ -241,7 +242,7 @@ fn open_engine(folder: &Path, identity: NodeIdentity) -> Result<Engine, NodeErro
         identity.node,
         identity.cluster,
         identity.incarnation,
-        Arc::new(unix_ms),
+        Arc::new(|| Seams::default().now_ms()),
     );
     Engine::open(options).map_err(not_opened)
 }

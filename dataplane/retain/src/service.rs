@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use tessera_mqtt::{TopicFilter, TopicName};
 use tessera_shard::{
-    Engine, OpenError, Proposal, ProposeError, ReadError, Scope, Shard, ShardId, Store, StoreKind,
+    ChangeError, Engine, OpenError, Proposal, ProposeError, ReadError, Scope, Shard, ShardId,
+    ShardStatus, Store, StoreKind,
 };
 use tessera_tenancy::TenantId;
 
@@ -74,6 +75,18 @@ impl Retain {
             round: Arc::default(),
             has_peers,
         }
+    }
+
+    /// How this node's replicas stand, in key order.
+    pub fn shards(&self) -> Vec<ShardStatus> {
+        self.store.shards().map(|shard| shard.status()).collect()
+    }
+
+    /// Splits a range in front of a tenant: the new shard has it and those behind it. Where this node
+    /// leads the tenant's shard.
+    pub async fn split_before(&self, tenant: TenantId) -> Result<ShardId, ChangeError> {
+        let shard = self.store.shard_for(tenant, &[]);
+        shard.split(tenant.as_bytes()).await
     }
 
     /// Returns once this node shows everything that was committed for the tenant before the call.

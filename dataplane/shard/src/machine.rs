@@ -72,6 +72,9 @@ pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 ///
 /// Every value is verified against its checksum; a mismatch is [`RowError::Corrupt`].
 pub trait Rows {
+    /// Whether a key is in the shard's key range. After a split, local rows may speak of others.
+    fn covers(&self, key: &[u8]) -> bool;
+
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, RowError>;
 

@@ -298,6 +298,15 @@ impl<M: StateMachine> Shard<M> {
         self.0.replica.read(read)
     }
 
+    /// Runs something that reads for long, as the engine runs its own: off the caller's thread. `None`
+    /// if it panicked.
+    pub async fn run_reading<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        self.0.replica.link.link.workers.run(work).await
+    }
+
     /// Confirms leadership (read-index), waits until everything committed before is applied, reads.
     pub async fn read_linearizable<R>(
         &self,

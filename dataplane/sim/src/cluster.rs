@@ -144,7 +144,7 @@ impl World {
         let quiet = NetFaults::none(plan.net.usual_max);
         let observer = Arc::new(Observer::new(journal.clone()));
         let rng = Rng::of_part(seed, 2);
-        let net = SimNet::new(quiet, rng, journal.clone(), Arc::clone(&observer));
+        let net = SimNet::new(quiet, rng, journal.clone(), Some(Arc::clone(&observer)));
         let nodes = (1..=plan.nodes + plan.spares).map(|id| {
             let rng = Rng::of_part(seed, 100 + id);
             let disk = SimDisk::new(id, plan.disk, rng, journal.clone());
@@ -325,7 +325,8 @@ impl Node {
         };
         let why = match opened {
             Some(Ok(Ok(process))) => {
-                world.net.connect(self.id, life, process.engine.downgrade());
+                let engine = Arc::new(process.engine.downgrade());
+                world.net.connect(self.id, life, engine);
                 *self.process.lock() = Some(process.clone());
                 return Some(process);
             }

@@ -62,8 +62,10 @@ mod outcome;
 mod plan;
 mod rng;
 mod run;
+mod service;
 mod watch;
 mod wire;
 
 pub use journal::{FaultKind, Violation};
 pub use outcome::{Course, Outcome, Tally, run_seed};
+pub use service::{Counts, ServiceOutcome, ServiceTally, run_service_seed};

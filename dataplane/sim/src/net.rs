@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tessera_shard::{Engine, Transport, TransportError, WeakEngine};
+use tessera_shard::{Transport, TransportError, WeakEngine};
 use tessera_tenancy::NodeId;
 use tokio::sync::oneshot;
 
@@ -44,13 +44,27 @@ impl NetFaults {
     }
 }
 
+/// Who answers at the end of a line.
+pub(crate) trait Answers: Send + Sync {
+    /// The answer to a request; `None`: there is nobody any more.
+    fn answer(&self, from: NodeId, request: Bytes) -> Option<BoxFuture<'static, Bytes>>;
+}
+
+impl Answers for WeakEngine {
+    fn answer(&self, from: NodeId, request: Bytes) -> Option<BoxFuture<'static, Bytes>> {
+        let engine = self.upgrade()?;
+        Some(async move { engine.handle_request(from, request).await }.boxed())
+    }
+}
+
 /// Connects the nodes. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct SimNet(Arc<Shared>);
 
 struct Shared {
     journal: Journal,
-    observer: Arc<Observer>,
+    /// Reads what leaders send.
+    observer: Option<Arc<Observer>>,
     state: Mutex<State>,
 }
 
@@ -60,7 +74,7 @@ struct State {
     /// The life of each node's process that has not ended.
     alive: BTreeMap<NodeId, u64>,
     /// Those that can be reached.
-    up: BTreeMap<NodeId, (u64, WeakEngine)>,
+    up: BTreeMap<NodeId, (u64, Arc<dyn Answers>)>,
     /// Messages from the first node do not reach the second.
     cut: BTreeSet<(NodeId, NodeId)>,
     sent: u64,
@@ -79,7 +93,7 @@ impl SimNet {
         faults: NetFaults,
         rng: Rng,
         journal: Journal,
-        observer: Arc<Observer>,
+        observer: Option<Arc<Observer>>,
     ) -> Self {
         let state = State {
             rng,
@@ -108,8 +122,8 @@ impl SimNet {
     }
 
     /// A process is up.
-    pub(crate) fn connect(&self, node: NodeId, life: u64, engine: WeakEngine) {
-        self.0.state.lock().up.insert(node, (life, engine));
+    pub(crate) fn connect(&self, node: NodeId, life: u64, who: Arc<dyn Answers>) {
+        self.0.state.lock().up.insert(node, (life, who));
     }
 
     /// The process of the node has ended: it sends and receives nothing any more.
@@ -138,13 +152,16 @@ impl SimNet {
     /// One copy of a request, there and back. `None`: nobody will ever answer it.
     async fn carry(self, way: Way, request: Bytes, number: u64, delay: Duration) -> Answered {
         tokio::time::sleep(delay).await;
-        let (life, engine) = match self.arrive(&way, number) {
+        let (life, who) = match self.arrive(&way, number) {
             Arrival::Lost => return None,
             Arrival::Nobody => return Some(Err(TransportError::Unreachable { to: way.to })),
-            Arrival::At(life, engine) => (life, engine),
+            Arrival::At(life, who) => (life, who),
         };
-        let answer = engine.handle_request(way.from, request).await;
-        drop(engine);
+        let Some(answering) = who.answer(way.from, request) else {
+            return Some(Err(TransportError::Unreachable { to: way.to }));
+        };
+        drop(who);
+        let answer = answering.await;
         let back = self.answer(&way, life, number, &answer)?;
         tokio::time::sleep(back).await;
         Some(Ok(answer))
@@ -163,9 +180,8 @@ impl SimNet {
         *last = (*last).max(number);
         let numbers = [way.from.0, way.to.0, number];
         self.0.journal.note("arrive", &numbers);
-        let up = state.up.get(&way.to);
-        match up.and_then(|(life, engine)| Some((*life, engine.upgrade()?))) {
-            Some((life, engine)) => Arrival::At(life, engine),
+        match state.up.get(&way.to) {
+            Some((life, who)) => Arrival::At(*life, Arc::clone(who)),
             None => Arrival::Nobody,
         }
     }
@@ -193,7 +209,9 @@ impl SimNet {
         }
         let numbers = [way.from.0, way.to.0, number, hash_bytes(request)];
         self.0.journal.note("send", &numbers);
-        self.0.observer.sent(request);
+        if let Some(observer) = &self.0.observer {
+            observer.sent(request);
+        }
         let mut copies: Vec<_> = state.delay(&self.0.journal).into_iter().collect();
         let doubled_per_mille = state.faults.doubled_per_mille;
         if !copies.is_empty() && state.rng.chance(doubled_per_mille) {
@@ -209,7 +227,7 @@ type Answered = Option<Result<Bytes, TransportError>>;
 enum Arrival {
     Lost,
     Nobody,
-    At(u64, Engine),
+    At(u64, Arc<dyn Answers>),
 }
 
 #[derive(Debug, Clone, Copy)]

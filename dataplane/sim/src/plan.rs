@@ -113,7 +113,7 @@ impl Plan {
 }
 
 impl EngineChoices {
-    fn of(rng: &mut Rng) -> Self {
+    pub(crate) fn of(rng: &mut Rng) -> Self {
         let heartbeat = rng.millis(80, 150);
         Self {
             stripes: usize::try_from(rng.between(1, 3)).unwrap_or(1),
@@ -154,7 +154,7 @@ impl Load {
     }
 }
 
-fn net_faults(rng: &mut Rng) -> NetFaults {
+pub(crate) fn net_faults(rng: &mut Rng) -> NetFaults {
     NetFaults {
         lost_per_mille: rng.pick(&[0, 0, 5, 30, 100]),
         doubled_per_mille: rng.pick(&[0, 10, 100]),

@@ -300,3 +300,22 @@ proptest! {
         prop_assert_eq!(listed, lists);
     }
 }
+
+#[test]
+fn routes_that_a_split_took_away_are_left_to_the_shard_that_has_them() {
+    let (machine, rows) = (Routes::default(), &mut MemoryRows::default());
+    open(rows, 1, 0);
+    let route = route("a", transient(1, 1));
+    for tenant in [tenant(1), tenant(2)] {
+        apply(&machine, rows, Scope::Tenant(tenant), &add(&route));
+    }
+    let child = MemoryRows {
+        rows: rows.rows.split_off(tenant(2).as_bytes().as_slice()),
+        ..rows.clone()
+    };
+    rows.end = Some(tenant(2).as_bytes().to_vec());
+    open(rows, 2, 0);
+    assert_eq!(clear(&machine, rows, 10), 1);
+    assert!(stored(rows, tenant(1)).is_empty());
+    assert_eq!(stored(&child, tenant(2)), [route]);
+}

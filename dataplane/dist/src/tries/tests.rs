@@ -140,9 +140,9 @@ fn the_generation_grows_with_each_visible_change_only() {
 fn a_generation_never_comes_back_with_other_routes() {
     let mut shard = Shard::with_routes(0..1);
     let first = shard.load().generation();
-    shard.tries.evict_idle();
-    shard.tries.evict_idle();
-    assert_eq!(shard.tries.len(), 0);
+    shard.tries.memory.evict_idle();
+    shard.tries.memory.evict_idle();
+    assert_eq!(shard.tries.memory.len(), 0);
     shard.commit(&nth(1), true);
     assert!(shard.load().generation() > first);
 }
@@ -164,20 +164,24 @@ fn only_what_nobody_holds_is_dropped() {
     let mut shard = Shard::with_routes(0..1);
     let routes = shard.load();
     for _ in 0..3 {
-        assert_eq!(shard.tries.evict_idle(), 0, "held");
+        assert_eq!(shard.tries.memory.evict_idle(), 0, "held");
     }
     shard.commit(&nth(0), false);
     assert!(routes.snapshot().is_empty());
-    assert_eq!(shard.tries.evict_idle(), 0, "held, though empty");
+    assert_eq!(shard.tries.memory.evict_idle(), 0, "held, though empty");
     shard.commit(&nth(1), true);
     assert_eq!(routes.snapshot().len(), 1, "a holder sees every change");
 
     drop(shard.load());
     drop(routes);
-    assert_eq!(shard.tries.evict_idle(), 0, "asked for since the last call");
+    assert_eq!(
+        shard.tries.memory.evict_idle(),
+        0,
+        "asked for since the last call"
+    );
     drop(shard.tries.tenant(tenant(1)));
-    assert_eq!(shard.tries.evict_idle(), 0, "asked for again");
-    assert_eq!(shard.tries.evict_idle(), 1);
+    assert_eq!(shard.tries.memory.evict_idle(), 0, "asked for again");
+    assert_eq!(shard.tries.memory.evict_idle(), 1);
     shard.check(&shard.load());
 }
 
@@ -186,12 +190,12 @@ fn a_tenant_that_nobody_holds_goes_with_its_last_route() {
     let mut shard = Shard::with_routes(0..2);
     drop(shard.load());
     shard.commit(&nth(0), false);
-    assert_eq!(shard.tries.len(), 1);
+    assert_eq!(shard.tries.memory.len(), 1);
     shard.commit(&nth(1), false);
-    assert_eq!(shard.tries.len(), 0);
+    assert_eq!(shard.tries.memory.len(), 0);
 
     drop(shard.load());
-    assert_eq!(shard.tries.evict_idle(), 1, "empty from the start");
+    assert_eq!(shard.tries.memory.evict_idle(), 1, "empty from the start");
 }
 
 #[test]
@@ -252,4 +256,24 @@ fn a_damaged_row_is_an_error_and_not_a_missing_route() {
     shard.rows.rows.insert(key, value);
     assert_eq!(step(&shard), Ok(true), "after an error it goes on");
     shard.check(&routes);
+}
+
+#[test]
+fn who_holds_a_trie_keeps_it_while_a_split_moves_its_tenant() {
+    let mut parent = Shard::with_routes(0..10);
+    let routes = parent.load();
+    let mut child = Shard {
+        rows: MemoryRows {
+            rows: parent.rows.rows.split_off(tenant(1).as_bytes().as_slice()),
+            ..MemoryRows::default()
+        },
+        tries: Tries::new(Arc::clone(&parent.tries.memory)),
+    };
+    parent.rows.end = Some(tenant(1).as_bytes().to_vec());
+    parent.tries.rebuild(&parent.rows).unwrap();
+    child.check(&routes);
+    child.tries.rebuild(&child.rows).unwrap();
+    child.check(&routes);
+    child.commit(&nth(11), true);
+    child.check(&routes);
 }

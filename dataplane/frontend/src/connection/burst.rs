@@ -6,11 +6,12 @@ use tessera_session::{ClientAck, Event, Refusal, Ticket};
 use super::session::{Completion, PublishOutcome};
 use super::steps::Step;
 use super::{Connection, End, Progress};
+use crate::stream::DeviceStream;
 
 /// Deliveries after which a burst lets other tasks run (protocols F).
 const DELIVERIES_PER_TURN: usize = 256;
 
-impl Connection {
+impl<S: DeviceStream> Connection<S> {
     /// Handles whole packets until none is left or one must wait.
     pub(super) fn handle_burst(&mut self) -> Result<Progress, End> {
         let mut deliveries = 0;

@@ -26,12 +26,13 @@ use crate::outbox::{EndReason, OUTBOX_BYTES_MAX, Outbox, QUEUE_BYTES_MAX, QUEUE_
 use crate::registry::Entry;
 use crate::route::DurableError;
 use crate::shared::WatchedOutbox;
+use crate::stream::DeviceStream;
 use crate::targets::{Memo, Origin};
 
 /// Unacknowledged messages of QoS 1 and 2 towards one client, whatever more it allows.
 const WINDOW_MAX: u16 = 256;
 
-impl Connection {
+impl<S: DeviceStream> Connection<S> {
     /// From the first byte to an accepted CONNECT, within the connect timeout.
     pub(super) async fn establish(&mut self) -> Result<(), End> {
         let timeout = self.shared.session_limits.connect_timeout;
@@ -109,7 +110,10 @@ impl Connection {
         let assigned = request.client_id.is_none();
         let client = match &request.client_id {
             Some(client) => client.clone(),
-            None => assign_client_id(random()?),
+            None => {
+                let random = self.shared.seams.random();
+                assign_client_id(random.map_err(|error| unavailable(&error))?)
+            }
         };
         let permit = self.permit(&limits, &identity, &client)?;
         let tenant = self
@@ -361,10 +365,4 @@ fn unavailable(error: &dyn std::fmt::Display) -> Refusal {
         ReasonCode::ServerUnavailable,
         "the session's shard does not answer",
     )
-}
-
-fn random() -> Result<[u8; 16], Refusal> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| unavailable(&error))?;
-    Ok(bytes)
 }

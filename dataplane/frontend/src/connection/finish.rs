@@ -13,11 +13,12 @@ use super::{Connection, End};
 use crate::outbox::EndReason;
 use crate::route::return_loan;
 use crate::shared::Shared;
+use crate::stream::DeviceStream;
 
 /// How long a last word may take to leave.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
-impl Connection {
+impl<S: DeviceStream> Connection<S> {
     /// Says why, closes the socket, and leaves nothing behind.
     pub(super) async fn finish(mut self, end: End) {
         tracing::debug!(peer = %self.peer, ?end, "connection ended");
@@ -128,7 +129,10 @@ impl Session {
             return;
         }
         let filters = std::mem::take(&mut self.subscriptions.0);
-        for filter in filters.into_keys() {
+        let mut filters: Vec<_> = filters.into_keys().collect();
+        // In an order that does not hang on hashes.
+        filters.sort_unstable();
+        for filter in filters {
             if let Err(error) = self.remove_transient(shared, &filter).await {
                 tracing::debug!(tenant = %self.tenant.id, %error, "route of a gone session stays");
             }

@@ -11,9 +11,9 @@ use tessera_session::{AckOutcome, Delivery, Grant, InboundPublish, Sequence};
 use super::session::{Completion, PublishOutcome, Session};
 use super::steps::Step;
 use super::{Connection, End};
-use crate::clock::Clock;
 use crate::drops::DropReason;
 use crate::shared::Shared;
+use crate::stream::DeviceStream;
 
 /// Bytes of one fetch from the inbox.
 const FETCH_BYTES_MAX: usize = 256 * 1024;
@@ -134,7 +134,7 @@ impl Session {
             self.home.next_fetch,
             room.min(FETCH_MESSAGES_MAX),
             FETCH_BYTES_MAX,
-            Clock::unix_ms(),
+            shared.seams.now_ms(),
         )
     }
 
@@ -277,7 +277,7 @@ impl Session {
     }
 }
 
-impl Connection {
+impl<S: DeviceStream> Connection<S> {
     /// After a burst or a completion: the window may have opened, the inbox may be told.
     pub(super) fn after_acknowledgements(&mut self) {
         if let Some(session) = &mut self.session {

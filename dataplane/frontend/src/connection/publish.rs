@@ -1,7 +1,7 @@
 //! The publish walk of a connection: limits, authorisation, match, fan-out, acknowledgement.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tessera_inbox::PublishOrigin;
 use tessera_limits::{Refusal, TenantLimits};
@@ -13,9 +13,11 @@ use super::session::{Completion, PublishOutcome, Session};
 use super::steps::{Hold, Step};
 use super::{Connection, End};
 use crate::bounds::{full_name, full_value};
+use crate::clock::instant;
 use crate::once::{Joined, Run, RunEnd};
 use crate::route::{Durable, DurableError, Publication, Routed, route};
 use crate::shared::Shared;
+use crate::stream::DeviceStream;
 
 /// How long reading may pause for a tenant's rate before publishes are refused (design §8).
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -44,7 +46,7 @@ enum Verdict {
 
 impl Throttle {
     fn check(&mut self, limits: &TenantLimits, now: Duration) -> Verdict {
-        let Err(refusal) = limits.publishes(1, Instant::now()) else {
+        let Err(refusal) = limits.publishes(1, instant()) else {
             if now.saturating_sub(self.last_over) >= PAUSE_MAX {
                 self.over_since = None;
             }
@@ -59,7 +61,7 @@ impl Throttle {
     }
 }
 
-impl Connection {
+impl<S: DeviceStream> Connection<S> {
     /// Routes a message of the client. What cannot be done at once comes back as a step.
     pub(super) fn handle_publish(&mut self, publish: InboundPublish) -> Result<Option<Step>, End> {
         let Some(session) = &mut self.session else {

@@ -9,6 +9,7 @@ use super::session::PublishOutcome;
 use super::{Connection, End};
 use crate::outbox::{ConnectionId, EndReason};
 use crate::shared::Shared;
+use crate::stream::DeviceStream;
 use crate::targets::LocalTarget;
 
 /// How long a publisher is held back by a receiver that does not take its messages, before the
@@ -42,7 +43,7 @@ pub(crate) struct Hold {
     pub(crate) ticket: Option<Ticket>,
 }
 
-impl Connection {
+impl<S: DeviceStream> Connection<S> {
     /// Runs a step to its end. What the client is owed meanwhile is written first.
     pub(crate) async fn run_step(&mut self, step: Step) -> Result<(), End> {
         self.release_unread();

@@ -7,11 +7,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use tessera_dist::{Receiver, RouteOptions};
+use tessera_dist::{Receiver, RouteError, RouteOptions};
 use tessera_inbox::{InsertRequest, Target};
-use tessera_mqtt::{
-    FilterSpec, Message, ProtocolVersion, Qos, ReasonCode, SubscriptionId, SubscriptionOptions,
-};
+use tessera_mqtt::{FilterSpec, Message, Qos, ReasonCode, SubscriptionId, SubscriptionOptions};
 use tessera_retain::{MatchCursor, RetainedMessage};
 use tessera_session::{
     Grant, Refusal, SubscribeEntry, SubscribeOutcome, SubscribeRequest, UnsubscribeRequest,
@@ -22,12 +20,12 @@ use tessera_tenancy::TenantId;
 use super::session::Session;
 use super::{Connection, End};
 use crate::bounds::INBOX_BOUNDS;
-use crate::clock::Clock;
 use crate::drops::DropReason;
 use crate::local::{Member, RouteDuty};
 use crate::outbox::OUTBOX_BYTES_MAX;
 use crate::route::dist_incarnation;
 use crate::shared::Shared;
+use crate::stream::DeviceStream;
 
 /// Subscriptions of one session.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 10_000;
@@ -56,7 +54,7 @@ struct ReplayOf {
     read_to_end: bool,
 }
 
-impl Connection {
+impl<S: DeviceStream> Connection<S> {
     pub(super) async fn subscribe(&mut self, request: SubscribeRequest) -> Result<(), End> {
         let Some(session) = &mut self.session else {
             return Ok(());
@@ -66,16 +64,11 @@ impl Connection {
             let outcome = session
                 .subscribe(&self.shared, entry, request.subscription_id)
                 .await;
-            outcomes.push(outcome);
+            outcomes.push(outcome.map_err(unknown)?);
         }
         let tenant = session.tenant.id;
         let shown = self.shared.show_everywhere(tenant).await;
-        if let Err(error) = shown {
-            tracing::warn!(%tenant, %error, "subscription not acknowledged");
-            for outcome in &mut outcomes {
-                *outcome = outcome.and(Err(ReasonCode::UnspecifiedError));
-            }
-        }
+        shown.map_err(unknown)?;
         let out = &mut self.unwritten;
         self.inbound
             .write_suback(request.token, &outcomes, None, out)?;
@@ -89,26 +82,52 @@ impl Connection {
         let mut codes = Vec::with_capacity(request.entries.len());
         for entry in &request.entries {
             codes.push(match entry {
-                Ok(filter) => session.unsubscribe(&self.shared, filter).await,
+                Ok(filter) => {
+                    let outcome = session.unsubscribe(&self.shared, filter).await;
+                    outcome.map_err(unknown)?
+                }
                 Err(code) => *code,
             });
         }
         let tenant = session.tenant.id;
         let shown = self.shared.catch_up_everywhere(tenant).await;
-        if let Err(error) = shown {
-            tracing::warn!(%tenant, %error, "removal not acknowledged");
-            codes.fill(ReasonCode::UnspecifiedError);
-        }
-        let is_v5 = self.inbound.version().is_some_and(ProtocolVersion::is_v5);
-        if !is_v5 && codes.contains(&ReasonCode::UnspecifiedError) {
-            // UNSUBACK of version 3 has no word for it: the client would take it for done.
-            let text = "a subscription was not removed";
-            let refusal = Refusal::new(ReasonCode::UnspecifiedError, text);
-            return Err(End::Violated(refusal));
-        }
+        shown.map_err(|error| unknown(error.to_string()))?;
         self.inbound
             .write_unsuback(request.token, &codes, None, &mut self.unwritten);
         Ok(())
+    }
+}
+
+/// Nobody knows whether the request took effect: an answer either way might be wrong, so the connection
+/// ends without one.
+fn unknown(error: String) -> End {
+    tracing::warn!(%error, "subscriptions not changed for sure");
+    End::Violated(Refusal::new(ReasonCode::UnspecifiedError, error))
+}
+
+/// Why a subscription was not stored.
+#[derive(Debug)]
+enum NotStored {
+    /// It never will be.
+    Refused(String),
+    /// It may have been, or may come to be.
+    Unknown(String),
+}
+
+impl From<RouteError> for NotStored {
+    fn from(error: RouteError) -> Self {
+        let text = error.to_string();
+        match error {
+            RouteError::Refused(_) => Self::Refused(text),
+            RouteError::Propose(_) | RouteError::UnexpectedReply => Self::Unknown(text),
+        }
+    }
+}
+
+impl NotStored {
+    fn into_text(self) -> String {
+        let (Self::Refused(text) | Self::Unknown(text)) = self;
+        text
     }
 }
 
@@ -124,16 +143,20 @@ impl Shared {
 }
 
 impl Session {
+    /// What the client is told; an error: nobody knows.
     async fn subscribe(
         &mut self,
         shared: &Arc<Shared>,
         entry: &SubscribeEntry,
         subscription_id: Option<SubscriptionId>,
-    ) -> SubscribeOutcome {
-        let filter = entry.target.as_ref().map_err(|code| *code)?;
+    ) -> Result<SubscribeOutcome, String> {
+        let filter = match &entry.target {
+            Ok(filter) => filter,
+            Err(code) => return Ok(Err(*code)),
+        };
         let known = self.subscriptions.0.contains_key(filter);
         if !known && self.subscriptions.0.len() >= SUBSCRIPTIONS_MAX {
-            return Err(ReasonCode::QuotaExceeded);
+            return Ok(Err(ReasonCode::QuotaExceeded));
         }
         let options = entry.options;
         let added = if self.home.is_persistent() {
@@ -143,15 +166,19 @@ impl Session {
             self.add_transient(shared, filter, options, subscription_id)
                 .await
         };
-        if let Err(error) = added {
-            tracing::debug!(tenant = %self.tenant.id, %error, "subscription not stored");
-            return Err(ReasonCode::UnspecifiedError);
+        match added {
+            Ok(()) => {}
+            Err(NotStored::Refused(error)) => {
+                tracing::debug!(tenant = %self.tenant.id, %error, "subscription not stored");
+                return Ok(Err(ReasonCode::UnspecifiedError));
+            }
+            Err(NotStored::Unknown(error)) => return Err(error),
         }
         self.subscriptions.0.insert(filter.clone(), ());
         if sends_retained(options.retain_handling, !known, filter.is_shared()) {
             self.replay.begin(filter, options, subscription_id);
         }
-        Ok(options.qos)
+        Ok(Ok(options.qos))
     }
 
     async fn add_transient(
@@ -160,7 +187,7 @@ impl Session {
         filter: &FilterSpec,
         options: SubscriptionOptions,
         subscription_id: Option<SubscriptionId>,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotStored> {
         let _turn = shared.filter_locks.lock(self.tenant.id, filter).await;
         let member = Member {
             outbox: Arc::clone(&self.outbox),
@@ -174,7 +201,7 @@ impl Session {
                 if added.is_err() {
                     self.tenant.local.remove(filter, &self.outbox);
                 }
-                added
+                Ok(added?)
             }
         }
     }
@@ -185,14 +212,14 @@ impl Session {
         filter: &FilterSpec,
         options: SubscriptionOptions,
         subscription_id: Option<SubscriptionId>,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotStored> {
         let home = &self.home.session;
         shared
             .inbox
             .subscribe(home, filter, options, subscription_id)
             .await
-            .map_err(|error| error.to_string())?;
-        self.finish_intent(shared, filter, options, subscription_id)
+            .map_err(|error| NotStored::Unknown(error.to_string()))?;
+        self.add_intended(shared, filter, options, subscription_id)
             .await
     }
 
@@ -205,6 +232,18 @@ impl Session {
         options: SubscriptionOptions,
         subscription_id: Option<SubscriptionId>,
     ) -> Result<(), String> {
+        self.add_intended(shared, filter, options, subscription_id)
+            .await
+            .map_err(NotStored::into_text)
+    }
+
+    async fn add_intended(
+        &mut self,
+        shared: &Arc<Shared>,
+        filter: &FilterSpec,
+        options: SubscriptionOptions,
+        subscription_id: Option<SubscriptionId>,
+    ) -> Result<(), NotStored> {
         let options = RouteOptions {
             qos: options.qos,
             no_local: options.no_local,
@@ -214,33 +253,31 @@ impl Session {
         shared
             .dist
             .add_route(self.tenant.id, filter, &self.receiver(), options)
-            .await
-            .map_err(|error| error.to_string())?;
+            .await?;
         shared
             .inbox
             .confirm(&self.home.session, filter)
             .await
-            .map_err(|error| error.to_string())
+            .map_err(|error| NotStored::Unknown(error.to_string()))
     }
 
-    async fn unsubscribe(&mut self, shared: &Arc<Shared>, filter: &FilterSpec) -> ReasonCode {
+    /// What the client is told; an error: nobody knows.
+    async fn unsubscribe(
+        &mut self,
+        shared: &Arc<Shared>,
+        filter: &FilterSpec,
+    ) -> Result<ReasonCode, String> {
         let known = self.subscriptions.0.remove(filter).is_some();
         self.replay.forget(filter);
         if !known {
-            return ReasonCode::NoSubscriptionExisted;
+            return Ok(ReasonCode::NoSubscriptionExisted);
         }
         let removed = if self.home.is_persistent() {
             self.remove_persistent(shared, filter).await
         } else {
             self.remove_transient(shared, filter).await
         };
-        match removed {
-            Ok(()) => ReasonCode::Success,
-            Err(error) => {
-                tracing::debug!(tenant = %self.tenant.id, %error, "subscription not removed");
-                ReasonCode::UnspecifiedError
-            }
-        }
+        removed.map(|()| ReasonCode::Success)
     }
 
     pub(super) async fn remove_transient(
@@ -426,7 +463,7 @@ impl Replay {
 impl ReplayOf {
     /// Reads the next page. `false` if the store could not be read.
     fn read_page(&mut self, shared: &Shared, tenant: TenantId) -> bool {
-        let now = Clock::unix_ms();
+        let now = shared.seams.now_ms();
         let filter = &self.filter.filter;
         match shared
             .retain

@@ -2,7 +2,7 @@
 //! way at a time, sent again under its number until it is answered or the node's session has ended.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tessera_dist::NodeSession;
@@ -22,9 +22,6 @@ const BATCH_MESSAGES_MAX: usize = 1_024;
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Pause before a batch is sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-
-/// Numbers of streams, for this process.
-static STREAMS: AtomicU64 = AtomicU64::new(1);
 
 /// Why a message did not go to another node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +55,7 @@ impl Link {
             shared: Arc::clone(shared),
             tenant,
             to,
-            number: STREAMS.fetch_add(1, Ordering::Relaxed),
+            number: shared.next_stream.fetch_add(1, Ordering::Relaxed),
             sequence: 0,
         };
         shared.detach(stream.run(outgoing));

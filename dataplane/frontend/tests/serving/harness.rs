@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tessera_config::{Config, Disk, MemoryDisk, PushStream};
 use tessera_dist::{Dist, DistOptions};
-use tessera_frontend::{Frontend, FrontendOptions, Services};
+use tessera_frontend::{Frontend, FrontendOptions, Seams, Services};
 use tessera_inbox::{Inbox, InboxOptions};
 use tessera_limits::Directory;
 use tessera_mqtt::{DecodeLimits, Qos, ReasonCode};
@@ -136,6 +136,7 @@ impl Harness {
             mqtt_listen: "127.0.0.1:0".parse().unwrap(),
             session_limits: ServerLimits::default(),
             decode_limits: DecodeLimits::default(),
+            seams: Seams::default(),
         };
         let frontend = Frontend::start(services, options).unwrap();
         let push = parking_lot::Mutex::new(Push::begin(&config));

@@ -148,6 +148,10 @@ impl View {
 }
 
 impl Rows for View {
+    fn covers(&self, key: &[u8]) -> bool {
+        self.extent.check_key(key).is_ok()
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, RowError> {
         self.extent.check_key(key)?;
         get(&self.rows, Tag::Rows, key)
@@ -299,6 +303,10 @@ impl Writing<'_, '_> {
 }
 
 impl Rows for Writing<'_, '_> {
+    fn covers(&self, key: &[u8]) -> bool {
+        self.extent.check_key(key).is_ok()
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, RowError> {
         self.extent.check_key(key)?;
         get(&self.tables.rows, Tag::Rows, key)

@@ -50,7 +50,8 @@ fn wrong_time(
     let least = acked.map_or(Micros(0), |acked| now.minus(acked).minus(slack));
     let most = now.minus(facts.at(message.begun())).plus(slack);
     // The server may count in whole seconds.
-    if least > Micros::from_seconds(u64::from(expiry) + 1) {
+    // What had been on its way before is sent again whatever time has passed (MQTT-3.3.2-5).
+    if !received.delivery.dup && least > Micros::from_seconds(u64::from(expiry) + 1) {
         return Some(format!("came after its expiry of {expiry} s"));
     }
     let left = u64::from(left?);

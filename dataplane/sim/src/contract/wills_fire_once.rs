@@ -163,10 +163,11 @@ fn judge_seen(
         return;
     };
     ruling.judge();
+    // A server that ends a connection may publish its will before the client notices.
     let at = facts.at(first).plus(facts.rules.clock_slack);
     let wrong = if life.is_discarded {
         "though its connection ended with a farewell"
-    } else if life.ended_first.is_none_or(|ended| first < ended) {
+    } else if life.ended_first.is_none_or(|ended| at < facts.at(ended)) {
         "though its connection lasts"
     } else if life.is_resumed {
         "though its session was resumed before its delay was over"

@@ -59,7 +59,10 @@ enum Action {
     ///
     /// Settings: shared_subscription_strategy (random, round_robin, sticky) and queue_overflow
     /// (drop_oldest, drop_newest, refuse_publisher).
-    #[expect(clippy::doc_markdown, reason = "the command line shows it as it stands")]
+    #[expect(
+        clippy::doc_markdown,
+        reason = "the command line shows it as it stands"
+    )]
     Set {
         /// Id or slug.
         tenant: String,

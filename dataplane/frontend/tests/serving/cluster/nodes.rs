@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 use tessera_config::{Config, MemoryDisk};
 use tessera_dist::{Dist, DistOptions};
-use tessera_frontend::{Frontend, FrontendOptions, Services, cluster_nodes};
+use tessera_frontend::{Frontend, FrontendOptions, Seams, Services, cluster_nodes};
 use tessera_inbox::Inbox;
 use tessera_limits::Directory;
 use tessera_mqtt::{DecodeLimits, ReasonCode};
@@ -160,6 +160,7 @@ impl Node {
             mqtt_listen: "127.0.0.1:0".parse().unwrap(),
             session_limits: ServerLimits::default(),
             decode_limits: DecodeLimits::default(),
+            seams: Seams::default(),
         };
         let frontend = Frontend::start(services, options).unwrap();
         peers.connect(node, frontend.clone());

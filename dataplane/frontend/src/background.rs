@@ -1,6 +1,6 @@
 //! What a node does between messages: expiry, in bounded steps, and the release of idle memory.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tessera_dist::{Dist, Receiver, SessionIncarnation};
 use tessera_inbox::{DiscardedRoute, Inbox};
@@ -8,20 +8,27 @@ use tessera_retain::Retain;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::clock::Seams;
+
 /// Pause between rounds.
 const ROUND_PAUSE: Duration = Duration::from_secs(1);
 
-/// The stores that background work walks.
+/// Walks the stores of a node: what has ended goes.
 #[derive(Debug, Clone)]
-pub(crate) struct Background {
-    pub(crate) dist: Dist,
-    pub(crate) inbox: Inbox,
-    pub(crate) retain: Retain,
+pub struct Background {
+    /// Routes: those of ended sessions go.
+    pub dist: Dist,
+    /// Sessions that end.
+    pub inbox: Inbox,
+    /// Retained messages that expire.
+    pub retain: Retain,
+    /// What a simulation replaces.
+    pub seams: Seams,
 }
 
 impl Background {
     /// Works until `shutdown`.
-    pub(crate) async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(self, shutdown: CancellationToken) {
         let mut rounds = tokio::time::interval(ROUND_PAUSE);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -41,7 +48,7 @@ impl Background {
 
     /// One step; `true` if there is more to do.
     async fn expire_sessions(&self) -> bool {
-        match self.inbox.expire(unix_ms()).await {
+        match self.inbox.expire(self.seams.now_ms()).await {
             Ok(expired) => {
                 self.remove_routes(expired.discarded).await;
                 expired.more
@@ -54,7 +61,7 @@ impl Background {
     }
 
     async fn expire_retained(&self) -> bool {
-        match self.retain.expire(unix_ms()).await {
+        match self.retain.expire(self.seams.now_ms()).await {
             Ok(expired) => expired.more,
             Err(error) => {
                 warn!(%error, "retained messages not expired");
@@ -79,12 +86,4 @@ impl Background {
             }
         }
     }
-}
-
-/// Unix milliseconds.
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
