@@ -59,14 +59,13 @@ const RULES: Rules = Rules {
     resent_may_repeat: false,
     resent_may_retain_again: true,
     takeover_flush: Micros(1_000_000),
-    overtaken_may_subscribe: true,
+    overtaken_may_subscribe: false,
 };
 
 /// What the contract asks for.
 const STRICT: Rules = Rules {
     resent_may_retain_again: false,
     takeover_flush: Micros(0),
-    overtaken_may_subscribe: false,
     ..RULES
 };
 

@@ -14,10 +14,11 @@ mod will;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tessera_shard::{ApplyContext, RowError, RowsMut, Scope, StateMachine};
+use tessera_shard::{ApplyContext, RowError, Rows, RowsMut, Scope, StateMachine};
 use tessera_tenancy::TenantId;
 
 use crate::answer::Answer;
@@ -33,6 +34,8 @@ pub(crate) struct Machine {
     registry: Arc<Registry>,
     due: Arc<DueTenants>,
     wills_due: Arc<DueTenants>,
+    /// Set when all rows are to be looked through for what ends.
+    look_around: Arc<AtomicBool>,
     pending: Mutex<Pending>,
 }
 
@@ -65,11 +68,13 @@ impl Machine {
         registry: Arc<Registry>,
         due: Arc<DueTenants>,
         wills_due: Arc<DueTenants>,
+        look_around: Arc<AtomicBool>,
     ) -> Self {
         Self {
             registry,
             due,
             wills_due,
+            look_around,
             pending: Mutex::default(),
         }
     }
@@ -124,6 +129,15 @@ impl StateMachine for Machine {
         for (_, owner) in woken {
             owner.available();
         }
+    }
+
+    /// After a snapshot: what came with it was not told one by one.
+    fn opened(&self, _rows: &dyn Rows) -> Result<(), RowError> {
+        self.look_around.store(true, Ordering::Release);
+        for owner in self.registry.owners() {
+            owner.available();
+        }
+        Ok(())
     }
 }
 

@@ -175,6 +175,18 @@ impl Registry {
             .map(read)
     }
 
+    /// All owners, in the order of their clients.
+    pub(crate) fn owners(&self) -> Vec<Arc<dyn Owner>> {
+        let mut owners = Vec::new();
+        for part in &self.parts {
+            let part = part.read();
+            let of_part = part.iter();
+            owners.extend(of_part.map(|(key, found)| (key.clone(), Arc::clone(&found.owner))));
+        }
+        owners.sort_by(|(a, _), (b, _)| a.cmp(b));
+        owners.into_iter().map(|(_, owner)| owner).collect()
+    }
+
     /// The owner.
     pub(crate) fn owner(&self, tenant: TenantId, client: &[u8]) -> Option<Arc<dyn Owner>> {
         self.with(tenant, client, |registered| Arc::clone(&registered.owner))

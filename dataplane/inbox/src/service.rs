@@ -9,7 +9,7 @@ mod wills;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tessera_mqtt::{ClientId, Message};
@@ -75,7 +75,7 @@ struct Inner {
     /// Tenants with wills that wait.
     wills_due: Arc<DueTenants>,
     /// Look through all rows: not all that ends or is abandoned is known.
-    look_around: AtomicBool,
+    look_around: Arc<AtomicBool>,
     round: tokio::sync::Mutex<Round>,
     /// The other nodes; `None` if this one is alone.
     nodes: Option<Arc<dyn Nodes>>,
@@ -102,6 +102,8 @@ impl Inbox {
     }
 
     fn new(store: Store<Machine>, memory: Memory, nodes: Option<Arc<dyn Nodes>>) -> Self {
+        // Who was online when the last process ended is not any more.
+        memory.look_around.store(true, Ordering::Release);
         let inner = Inner {
             store,
             registry: memory.registry,
@@ -110,8 +112,7 @@ impl Inbox {
             abandoned: Mutex::default(),
             due: memory.due,
             wills_due: memory.wills_due,
-            // Who was online when the last process ended is not any more.
-            look_around: AtomicBool::new(true),
+            look_around: memory.look_around,
             round: tokio::sync::Mutex::default(),
             nodes,
             fenced: Mutex::default(),
@@ -244,17 +245,20 @@ struct Memory {
     registry: Arc<Registry>,
     due: Arc<DueTenants>,
     wills_due: Arc<DueTenants>,
+    look_around: Arc<AtomicBool>,
 }
 
 impl Memory {
     fn maker(&self) -> impl Fn(ShardId) -> Machine + Send + Sync + 'static {
         let registry = Arc::clone(&self.registry);
         let (due, wills_due) = (Arc::clone(&self.due), Arc::clone(&self.wills_due));
+        let look_around = Arc::clone(&self.look_around);
         move |_shard| {
             Machine::new(
                 Arc::clone(&registry),
                 Arc::clone(&due),
                 Arc::clone(&wills_due),
+                Arc::clone(&look_around),
             )
         }
     }

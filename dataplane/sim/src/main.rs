@@ -78,6 +78,9 @@ enum Command {
         /// Prints every event.
         #[arg(long)]
         trace: bool,
+        /// Writes what the nodes log to standard error.
+        #[arg(long)]
+        log: bool,
     },
     /// Runs each of many seeds of the whole data plane twice; fails if the two traces of one differ.
     ServiceTwice {
@@ -115,7 +118,16 @@ fn main() -> std::io::Result<ExitCode> {
             let tally = service(from, seeds, threads)?;
             Ok(exit(tally.failed.is_empty()))
         }
-        Command::ServiceOne { seed, trace } => service_one(seed, trace),
+        Command::ServiceOne { seed, trace, log } => {
+            if log {
+                tracing_subscriber::fmt()
+                    .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+                    .with_writer(std::io::stderr)
+                    .without_time()
+                    .init();
+            }
+            service_one(seed, trace)
+        }
         Command::ServiceTwice { seeds, from } => twice(from, seeds, |seed| {
             let outcome = run_service_seed(seed, Course::Full, true)?;
             Ok((outcome.trace_hash, outcome.lines))

@@ -290,7 +290,12 @@ fn a_command_that_cannot_be_obeyed_is_answered_and_changes_nothing() {
         world.obey(tenant(1), &Command::Insert(insert)),
         Answer::Malformed
     );
-    let machine = Machine::new(Arc::new(Registry::new()), Arc::default(), Arc::default());
+    let machine = Machine::new(
+        Arc::new(Registry::new()),
+        Arc::default(),
+        Arc::default(),
+        Arc::default(),
+    );
     let cx = ApplyContext {
         shard: ShardId::from_u64(1),
         term: 1,
@@ -317,7 +322,7 @@ impl Owner for Woken {
     fn taken_over(&self) {}
 
     fn available(&self) {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     fn deliver_live(&self, _: &Message, _: &LiveGrant<'_>) {}
@@ -328,7 +333,13 @@ fn owners_are_woken_and_ends_are_noted_once_readers_see_them() {
     let mut world = World::new();
     let (a, _) = world.attach(tenant(1), "a", false);
     let (registry, due) = (Arc::new(Registry::new()), Arc::new(DueTenants::default()));
-    let machine = Machine::new(Arc::clone(&registry), Arc::clone(&due), Arc::default());
+    let look_around = Arc::<AtomicBool>::default();
+    let machine = Machine::new(
+        Arc::clone(&registry),
+        Arc::clone(&due),
+        Arc::default(),
+        Arc::clone(&look_around),
+    );
     let owner = Arc::new(Woken::default());
     registry.insert(
         SessionKey::of_bytes(tenant(1), b"a"),
@@ -374,9 +385,12 @@ fn owners_are_woken_and_ends_are_noted_once_readers_see_them() {
             .apply(&cx, &mut world.rows, scope, &command.encode())
             .unwrap();
     }
-    let woken = || owner.0.load(std::sync::atomic::Ordering::Relaxed);
+    let woken = || owner.0.load(Ordering::Relaxed);
     assert_eq!((woken(), due.take(u64::MAX)), (0, vec![]));
     machine.committed();
     assert_eq!((woken(), due.take(2_999)), (1, vec![]));
     assert_eq!(due.take(3_000), [tenant(1)]);
+    // A snapshot brings messages and ends that no command told of.
+    machine.opened(&world.rows).unwrap();
+    assert_eq!((woken(), look_around.load(Ordering::Relaxed)), (2, true));
 }
